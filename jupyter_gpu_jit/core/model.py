@@ -1,0 +1,389 @@
+"""The nouns: what core decides about. Frozen, typed, with units in their names.
+
+Everybody imports these; nothing here knows Kubernetes JSON (see wire.py) or a cloud API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .requirements import CapacityPolicy, CapacityType, Requirements, Taint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """An amount of everything a node has; a session uses 1 of ``pods``."""
+
+    cpu_millicpu: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+    pods: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            cpu_millicpu=self.cpu_millicpu + other.cpu_millicpu,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+            gpus=self.gpus + other.gpus,
+            pods=self.pods + other.pods,
+        )
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(
+            cpu_millicpu=self.cpu_millicpu - other.cpu_millicpu,
+            memory_bytes=self.memory_bytes - other.memory_bytes,
+            gpus=self.gpus - other.gpus,
+            pods=self.pods - other.pods,
+        )
+
+    def fits_in(self, room: Resources) -> bool:
+        """Whether this amount is within ``room`` in every dimension."""
+        return (
+            self.cpu_millicpu <= room.cpu_millicpu
+            and self.memory_bytes <= room.memory_bytes
+            and self.gpus <= room.gpus
+            and self.pods <= room.pods
+        )
+
+    def at_most(self, other: Resources) -> Resources:
+        """The smaller of both in each dimension."""
+        return Resources(
+            cpu_millicpu=min(self.cpu_millicpu, other.cpu_millicpu),
+            memory_bytes=min(self.memory_bytes, other.memory_bytes),
+            gpus=min(self.gpus, other.gpus),
+            pods=min(self.pods, other.pods),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a user picks. ``gpus`` 0 means none; ``gpu_models`` empty and ``gpu_memory_gib`` 0: any.
+
+    ``shared_memory_bytes`` (/dev/shm) is counted inside the memory guarantee. ``image`` None
+    means the hub's default. ``groups`` empty means everybody. ``choices`` says which fields a
+    user may vary and within what (declared and checked in options.py).
+    """
+
+    slug: str
+    display_name: str
+    description: str = ""
+    gpus: int = 0
+    gpu_models: tuple[str, ...] = ()
+    gpu_memory_gib: int = 0
+    cpu_guarantee_millicpu: int = 1000
+    cpu_limit_millicpu: int | None = None
+    memory_guarantee_bytes: int = 1 << 30
+    memory_limit_bytes: int | None = None
+    shared_memory_bytes: int | None = None
+    image: str | None = None
+    capacity: CapacityPolicy = CapacityPolicy.SPOT
+    zones: tuple[str, ...] = ()
+    max_seconds: int | None = None
+    max_usd_per_hour_micro: int | None = None
+    groups: tuple[str, ...] = ()
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def effective_memory_limit_bytes(self) -> int:
+        """Memory limit; the guarantee unless the profile says otherwise."""
+        return self.memory_limit_bytes or self.memory_guarantee_bytes
+
+    @property
+    def effective_shared_memory_bytes(self) -> int:
+        """Size of /dev/shm; half the memory guarantee unless the profile says otherwise."""
+        if self.shared_memory_bytes is not None:
+            return self.shared_memory_bytes
+        return self.memory_guarantee_bytes // 2
+
+    @property
+    def resources(self) -> Resources:
+        """What a session of this profile needs of a node."""
+        return Resources(
+            cpu_millicpu=self.cpu_guarantee_millicpu,
+            memory_bytes=self.memory_guarantee_bytes,
+            gpus=self.gpus,
+            pods=1,
+        )
+
+    @property
+    def requirements(self) -> Requirements:
+        """What a session of this profile asks of a node besides size."""
+        return Requirements(
+            gpu_models=self.gpu_models,
+            gpu_memory_gib=self.gpu_memory_gib,
+            capacity=self.capacity,
+            zones=self.zones,
+            max_usd_per_hour_micro=self.max_usd_per_hour_micro,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """One thing the cloud sells: instance type x zone x capacity type, at a price now."""
+
+    instance_type: str
+    zone: str
+    capacity_type: CapacityType
+    usd_per_hour_micro: int
+    available: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identity without the price: (instance type, zone, capacity type)."""
+        return (self.instance_type, self.zone, self.capacity_type.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """A size the cloud has. ``gpu_memory_mib`` is of one GPU; ``allocatable`` is after overheads.
+
+    ``gpu_interconnect``: single, fraction, pcie, nvlink2-mesh, nvswitch or empty.
+    """
+
+    name: str
+    vcpu: int
+    memory_mib: int
+    allocatable: Resources
+    architecture: str = "amd64"
+    gpu_model: str = ""
+    gpu_memory_mib: int = 0
+    gpu_interconnect: str = ""
+    bare_metal: bool = False
+    offerings: tuple[Offering, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """One session that wants a seat. ``uid`` is the pod's; sizes are those of the admitted pod.
+
+    ``place`` is the claim it was planned onto before (a preference, not a promise).
+    """
+
+    uid: str
+    user: str
+    server: str = ""
+    profile: str = ""
+    resources: Resources = field(default_factory=Resources)
+    requirements: Requirements = field(default_factory=Requirements)
+    created_at: float = 0.0
+    group: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """The record in the pod's status annotation; ``since`` and ``eta_seconds`` in seconds."""
+
+    stage: str
+    since: float
+    reason: str = ""
+    node: str = ""
+    instance_type: str = ""
+    zone: str = ""
+    capacity_type: str = ""
+    usd_per_hour_micro: int = 0
+    eta_seconds: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPod:
+    """A session's pod as the API server has it.
+
+    ``claim``: planned onto (annotation). ``pinned_to``: released onto (node selector), with
+    ``released_at``. ``gates`` are all scheduling gates still present, ours and others'.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    request: SessionRequest
+    gates: tuple[str, ...] = ()
+    claim: str = ""
+    pinned_to: str = ""
+    released_at: float | None = None
+    node_name: str = ""
+    phase: str = "Pending"
+    failure_reason: str = ""
+    ready: bool = False
+    deleting: bool = False
+    status: SessionStatus | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its containers are over for good, so that it holds no seat."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundPod:
+    """Somebody else's pod on a node (a DaemonSet's, say): only what it takes away."""
+
+    name: str
+    namespace: str
+    uid: str
+    node_name: str
+    resources: Resources
+    daemon: bool = False
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node as the API server has it; ``claim`` is the pin label's value, empty before Registered."""
+
+    name: str
+    resource_version: str
+    provider_id: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...] = ()
+    allocatable: Resources = field(default_factory=Resources)
+    ready: bool = False
+    unschedulable: bool = False
+    deleting: bool = False
+    created_at: float = 0.0
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchBatch:
+    """A fleet request as written before it is sent: which claims, in order, and which attempt."""
+
+    id: str
+    claims: tuple[str, ...]
+    attempt: int = 1
+
+    @property
+    def client_token(self) -> str:
+        """Idempotency token; a replay after a crash sends the same one."""
+        return f"{self.id}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition of a claim; ``status`` None is Unknown."""
+
+    type: str
+    status: bool | None
+    since: float
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeClaim:
+    """The intent to have a node, and what became of it.
+
+    ``offerings`` in order of preference; ``sessions`` are the pod uids it was planned for;
+    the fields from ``provider_id`` on are empty until known.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    created_at: float
+    cluster_id: str
+    hub_id: str
+    batch: LaunchBatch
+    offerings: tuple[Offering, ...]
+    sessions: tuple[str, ...] = ()
+    provider_id: str = ""
+    node_name: str = ""
+    instance_type: str = ""
+    zone: str = ""
+    capacity_type: str = ""
+    usd_per_hour_micro: int = 0
+    empty_since: float | None = None
+    conditions: tuple[Condition, ...] = ()
+    deleting: bool = False
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None when it was never written."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of that type is True."""
+        found = self.condition(kind)
+        return found is not None and found.status is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A place that exists or is on its way, with the room left on it.
+
+    ``place`` is the claim name; ``ready`` means sessions can be released now. ``residual``
+    already lacks what is bound, released or terminating there, but not what is only planned.
+    """
+
+    place: str
+    ready: bool
+    residual: Resources
+    total: Resources
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...] = ()
+    node_name: str = ""
+    instance_type: str = ""
+    zone: str = ""
+    capacity_type: CapacityType = CapacityType.ON_DEMAND
+    gpu_model: str = ""
+    gpu_memory_mib: int = 0
+    architecture: str = "amd64"
+    usd_per_hour_micro: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything a plan may depend on, at one moment."""
+
+    now: float
+    waiting: tuple[SessionRequest, ...] = ()
+    seats: tuple[Seat, ...] = ()
+    instance_types: tuple[InstanceType, ...] = ()
+    max_usd_per_hour_micro: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A session goes to ``place``: a claim name, or the ``key`` of a PlannedClaim of the same plan."""
+
+    session: str
+    place: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedClaim:
+    """A node to be launched, with every offering that would hold the same sessions, cheapest first."""
+
+    key: str
+    offerings: tuple[Offering, ...]
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a session has no place: ``reason`` for programs, ``message`` for people.
+
+    ``temporary`` says whether waiting may help. ``excluded`` counts how many offerings each
+    requirement removed, in the order they were applied.
+    """
+
+    session: str
+    reason: str
+    message: str
+    temporary: bool
+    excluded: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do: placements, nodes to launch, refusals; prices of the *new* nodes only."""
+
+    placements: tuple[Placement, ...] = ()
+    claims: tuple[PlannedClaim, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    usd_per_hour_micro: int = 0
+    lower_bound_usd_per_hour_micro: int = 0
+    patterns: tuple[Any, ...] = ()

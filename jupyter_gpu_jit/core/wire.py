@@ -1,0 +1,478 @@
+"""What is written on Kubernetes objects, and how it is read back: the meeting place of hub and provisioner.
+
+Names of gate, annotations, labels, taints and conditions, and pure translations between the
+API server's JSON and the types of model.py. Schemas: docs/wire/*.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import Defect, UserError
+from .model import (
+    BoundPod,
+    Condition,
+    LaunchBatch,
+    Node,
+    NodeClaim,
+    Offering,
+    Resources,
+    SessionPod,
+    SessionRequest,
+    SessionStatus,
+)
+from .quantity import format_time, parse_bytes, parse_count, parse_cpu, parse_time
+from .requirements import (
+    CapacityPolicy,
+    CapacityType,
+    LabelRequirement,
+    Requirements,
+    Taint,
+    Toleration,
+)
+
+Json = Mapping[str, Any]
+
+GROUP = "gpu-jit.io"
+VERSION = "v1alpha1"
+GATE = "gpu-jit.io/plan"
+SESSION_ANNOTATION = "gpu-jit.io/session"
+STATUS_ANNOTATION = "gpu-jit.io/status"
+CLAIM_ANNOTATION = "gpu-jit.io/claim"
+RELEASED_ANNOTATION = "gpu-jit.io/released-at"
+RECREATE_ANNOTATION = "gpu-jit.io/recreate"
+SESSION_LABEL = "gpu-jit.io/session"
+FINALIZER = "gpu-jit.io/termination"
+CLUSTER_LABEL = "gpu-jit.io/cluster"
+HUB_LABEL = "gpu-jit.io/hub"
+PIN_LABEL = "node-restriction.kubernetes.io/gpu-jit-claim"
+PURPOSE_LABEL = "hub.jupyter.org/node-purpose"
+INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+ARCH_LABEL = "kubernetes.io/arch"
+CAPACITY_LABEL = "gpu-jit.io/capacity-type"
+GPU_RESOURCE = "nvidia.com/gpu"
+UNREGISTERED_TAINT = Taint(key="gpu-jit.io/unregistered", effect="NoExecute")
+GPU_TAINT = Taint(key=GPU_RESOURCE, effect="NoSchedule")
+USER_TAINT = Taint(key="hub.jupyter.org/dedicated", value="user", effect="NoSchedule")
+
+CLUSTER_TAG, HUB_TAG, BATCH_TAG = "gpu-jit.io/cluster", "gpu-jit.io/hub", "gpu-jit.io/batch"
+
+LAUNCHED, REGISTERED, INITIALISED, TERMINATING = (
+    "Launched",
+    "Registered",
+    "Initialised",
+    "Terminating",
+)
+WIRE_VERSION = 1
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+# --- the session request ---------------------------------------------------------------------
+
+
+def encode_session(request: SessionRequest) -> str:
+    """Text of the session annotation, as the spawner writes it."""
+    needs = request.requirements
+    return canonical(
+        {
+            "v": WIRE_VERSION,
+            "user": request.user,
+            "server": request.server,
+            "profile": request.profile,
+            "resources": {
+                "cpu_millicpu": request.resources.cpu_millicpu,
+                "memory_bytes": request.resources.memory_bytes,
+                "gpus": request.resources.gpus,
+            },
+            "requirements": {
+                "gpu_models": list(needs.gpu_models),
+                "gpu_memory_gib": needs.gpu_memory_gib,
+                "capacity": needs.capacity.value,
+                "zones": list(needs.zones),
+                "architectures": list(needs.architectures),
+                "max_usd_per_hour_micro": needs.max_usd_per_hour_micro,
+            },
+            "group": request.group,
+        }
+    )
+
+
+def _decode_annotation(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        raise UserError("The session annotation is not JSON.", reason="BadSession") from None
+    if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
+        raise UserError(
+            f"The session annotation is not of version {WIRE_VERSION}.", reason="BadSession"
+        )
+    return body
+
+
+def _decode_requirements(body: Json, spec: Json) -> Requirements:
+    needs = body.get("requirements") or {}
+    cap = needs.get("max_usd_per_hour_micro")
+    return Requirements(
+        gpu_models=tuple(str(m) for m in needs.get("gpu_models") or ()),
+        gpu_memory_gib=int(needs.get("gpu_memory_gib") or 0),
+        capacity=CapacityPolicy(needs.get("capacity") or "spot"),
+        zones=tuple(str(z) for z in needs.get("zones") or ()),
+        architectures=tuple(str(a) for a in needs.get("architectures") or ("amd64",)),
+        max_usd_per_hour_micro=None if cap is None else int(cap),
+        node_labels=_own_selector(spec),
+        node_terms=_affinity_terms(spec),
+        tolerations=_tolerations(spec),
+    )
+
+
+def _own_selector(spec: Json) -> tuple[tuple[str, str], ...]:
+    """The pod's node selector without our pin, sorted."""
+    selector = spec.get("nodeSelector") or {}
+    return tuple(sorted((k, v) for k, v in selector.items() if k != PIN_LABEL))
+
+
+def _affinity_terms(spec: Json) -> tuple[tuple[LabelRequirement, ...], ...]:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return tuple(
+        tuple(
+            LabelRequirement(
+                key=row["key"], operator=row["operator"], values=tuple(row.get("values") or ())
+            )
+            for row in term.get("matchExpressions") or ()
+        )
+        for term in required.get("nodeSelectorTerms") or ()
+    )
+
+
+def _tolerations(spec: Json) -> tuple[Toleration, ...]:
+    return tuple(
+        Toleration(
+            key=t.get("key") or "",
+            operator=t.get("operator") or "Equal",
+            value=t.get("value") or "",
+            effect=t.get("effect") or "",
+        )
+        for t in spec.get("tolerations") or ()
+    )
+
+
+# --- sizes -----------------------------------------------------------------------------------
+
+
+def pod_resources(spec: Json) -> Resources:
+    """What an admitted pod takes from its node: as kube-scheduler counts it.
+
+    Sum of containers (and sidecars, the init containers that keep running), or the largest
+    init step when that is more, plus the pod's overhead.
+    """
+    steady = _sum_requests(spec.get("containers") or ())
+    peak = Resources()
+    for container in spec.get("initContainers") or ():
+        own = _requests(container)
+        if container.get("restartPolicy") == "Always":
+            steady = steady + own
+            peak = _largest(peak, steady)
+        else:
+            sidecars = steady - _sum_requests(spec.get("containers") or ())
+            peak = _largest(peak, sidecars + own)
+    total = _largest(steady, peak) + _amounts(spec.get("overhead") or {})
+    return total + Resources(pods=1)
+
+
+def _sum_requests(containers: Sequence[Json]) -> Resources:
+    total = Resources()
+    for container in containers:
+        total = total + _requests(container)
+    return total
+
+
+def _requests(container: Json) -> Resources:
+    resources = container.get("resources") or {}
+    return _amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+
+
+def _amounts(amounts: Json) -> Resources:
+    return Resources(
+        cpu_millicpu=parse_cpu(amounts.get("cpu", 0)),
+        memory_bytes=parse_bytes(amounts.get("memory", 0)),
+        gpus=parse_count(amounts.get(GPU_RESOURCE, 0)),
+    )
+
+
+def _largest(a: Resources, b: Resources) -> Resources:
+    return Resources(
+        cpu_millicpu=max(a.cpu_millicpu, b.cpu_millicpu),
+        memory_bytes=max(a.memory_bytes, b.memory_bytes),
+        gpus=max(a.gpus, b.gpus),
+        pods=max(a.pods, b.pods),
+    )
+
+
+# --- pods ------------------------------------------------------------------------------------
+
+
+def is_session(pod: Json) -> bool:
+    """Whether the pod asks us for a seat."""
+    return SESSION_ANNOTATION in (pod["metadata"].get("annotations") or {})
+
+
+def read_session_pod(pod: Json) -> SessionPod:
+    """A session's pod. Raises UserError when its annotation cannot be read."""
+    meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    annotations = meta.get("annotations") or {}
+    body = _decode_annotation(annotations.get(SESSION_ANNOTATION, ""))
+    released = annotations.get(RELEASED_ANNOTATION)
+    claim = annotations.get(CLAIM_ANNOTATION, "")
+    request = SessionRequest(
+        uid=meta["uid"],
+        user=str(body.get("user", "")),
+        server=str(body.get("server", "")),
+        profile=str(body.get("profile", "")),
+        resources=pod_resources(spec),
+        requirements=_decode_requirements(body, spec),
+        created_at=parse_time(meta["creationTimestamp"]),
+        group=str(body.get("group") or ""),
+        place=claim,
+    )
+    return SessionPod(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        request=request,
+        gates=tuple(g["name"] for g in spec.get("schedulingGates") or ()),
+        claim=claim,
+        pinned_to=(spec.get("nodeSelector") or {}).get(PIN_LABEL, ""),
+        released_at=parse_time(released) if released else None,
+        node_name=spec.get("nodeName") or "",
+        phase=status.get("phase") or "Pending",
+        failure_reason=status.get("reason") or "",
+        ready=_pod_ready(status),
+        deleting="deletionTimestamp" in meta,
+        status=decode_status(annotations.get(STATUS_ANNOTATION)),
+    )
+
+
+def read_bound_pod(pod: Json) -> BoundPod:
+    """Anybody's pod as a load on its node."""
+    meta, spec = pod["metadata"], pod.get("spec") or {}
+    owners = meta.get("ownerReferences") or ()
+    return BoundPod(
+        name=meta["name"],
+        namespace=meta.get("namespace", ""),
+        uid=meta["uid"],
+        node_name=spec.get("nodeName") or "",
+        resources=pod_resources(spec),
+        daemon=any(o.get("kind") == "DaemonSet" for o in owners),
+        finished=(pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"),
+    )
+
+
+def _pod_ready(status: Json) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def encode_status(status: SessionStatus) -> str:
+    """Text of the status annotation, as the provisioner writes it."""
+    return canonical(
+        {
+            "v": WIRE_VERSION,
+            "stage": status.stage,
+            "since": format_time(status.since),
+            "reason": status.reason,
+            "node": status.node,
+            "instance_type": status.instance_type,
+            "zone": status.zone,
+            "capacity_type": status.capacity_type,
+            "usd_per_hour_micro": status.usd_per_hour_micro,
+            "eta_seconds": status.eta_seconds,
+            "message": status.message,
+        }
+    )
+
+
+def decode_status(text: str | None) -> SessionStatus | None:
+    """The status record, or None when there is none that can be read."""
+    try:
+        body = json.loads(text or "null")
+        if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
+            return None
+        eta = body.get("eta_seconds")
+        return SessionStatus(
+            stage=str(body["stage"]),
+            since=parse_time(body["since"]),
+            reason=str(body.get("reason", "")),
+            node=str(body.get("node", "")),
+            instance_type=str(body.get("instance_type", "")),
+            zone=str(body.get("zone", "")),
+            capacity_type=str(body.get("capacity_type", "")),
+            usd_per_hour_micro=int(body.get("usd_per_hour_micro") or 0),
+            eta_seconds=None if eta is None else int(eta),
+            message=str(body.get("message", "")),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+# --- nodes -----------------------------------------------------------------------------------
+
+
+def read_node(node: Json) -> Node:
+    """A node; its claim is the pin label, which only the provisioner can have set."""
+    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    labels = dict(meta.get("labels") or {})
+    allocatable = status.get("allocatable") or {}
+    return Node(
+        name=meta["name"],
+        resource_version=meta["resourceVersion"],
+        provider_id=spec.get("providerID") or "",
+        labels=labels,
+        taints=read_taints(spec.get("taints") or ()),
+        allocatable=_amounts(allocatable) + Resources(pods=parse_count(allocatable.get("pods", 0))),
+        ready=_pod_ready(status),
+        unschedulable=bool(spec.get("unschedulable")),
+        deleting="deletionTimestamp" in meta,
+        created_at=parse_time(meta["creationTimestamp"]),
+        claim=labels.get(PIN_LABEL, ""),
+    )
+
+
+def read_taints(taints: Sequence[Json]) -> tuple[Taint, ...]:
+    """Taints of a node's spec."""
+    return tuple(
+        Taint(key=t["key"], value=t.get("value") or "", effect=t["effect"]) for t in taints
+    )
+
+
+def taint_json(taint: Taint) -> dict[str, str]:
+    """A taint as Kubernetes writes it."""
+    body = {"key": taint.key, "effect": taint.effect}
+    return {**body, "value": taint.value} if taint.value else body
+
+
+# --- claims ----------------------------------------------------------------------------------
+
+
+def encode_claim(claim: NodeClaim) -> dict[str, Any]:
+    """A GpuNodeClaim as it is created: intent only, no status."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "GpuNodeClaim",
+        "metadata": {
+            "name": claim.name,
+            "labels": {CLUSTER_LABEL: claim.cluster_id, HUB_LABEL: claim.hub_id},
+            "finalizers": [FINALIZER],
+        },
+        "spec": {
+            "clusterID": claim.cluster_id,
+            "hubID": claim.hub_id,
+            "batch": {
+                "id": claim.batch.id,
+                "claims": list(claim.batch.claims),
+                "attempt": claim.batch.attempt,
+            },
+            "offerings": [_encode_offering(o) for o in claim.offerings],
+            "sessions": list(claim.sessions),
+        },
+    }
+
+
+def _encode_offering(offering: Offering) -> dict[str, Any]:
+    return {
+        "instanceType": offering.instance_type,
+        "zone": offering.zone,
+        "capacityType": offering.capacity_type.value,
+        "microUSDPerHour": offering.usd_per_hour_micro,
+    }
+
+
+def _decode_offering(body: Json) -> Offering:
+    return Offering(
+        instance_type=body["instanceType"],
+        zone=body["zone"],
+        capacity_type=CapacityType(body["capacityType"]),
+        usd_per_hour_micro=int(body["microUSDPerHour"]),
+    )
+
+
+def read_claim(body: Json) -> NodeClaim:
+    """A GpuNodeClaim. Raises Defect when it is not one we could have written."""
+    try:
+        return _read_claim(body)
+    except (KeyError, ValueError, TypeError) as error:
+        name = (body.get("metadata") or {}).get("name", "?")
+        raise Defect(f"GpuNodeClaim {name} cannot be read: {error!r}.") from error
+
+
+def _read_claim(body: Json) -> NodeClaim:
+    meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
+    batch = spec["batch"]
+    empty_since = status.get("emptySince")
+    return NodeClaim(
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        created_at=parse_time(meta["creationTimestamp"]),
+        cluster_id=spec["clusterID"],
+        hub_id=spec["hubID"],
+        batch=LaunchBatch(
+            id=batch["id"], claims=tuple(batch["claims"]), attempt=int(batch["attempt"])
+        ),
+        offerings=tuple(_decode_offering(o) for o in spec["offerings"]),
+        sessions=tuple(spec.get("sessions") or ()),
+        provider_id=status.get("providerID") or "",
+        node_name=status.get("nodeName") or "",
+        instance_type=status.get("instanceType") or "",
+        zone=status.get("zone") or "",
+        capacity_type=status.get("capacityType") or "",
+        usd_per_hour_micro=int(status.get("microUSDPerHour") or 0),
+        empty_since=parse_time(empty_since) if empty_since else None,
+        conditions=tuple(_decode_condition(c) for c in status.get("conditions") or ()),
+        deleting="deletionTimestamp" in meta,
+    )
+
+
+def _decode_condition(body: Json) -> Condition:
+    return Condition(
+        type=body["type"],
+        status={"True": True, "False": False}.get(body["status"]),
+        since=parse_time(body["lastTransitionTime"]),
+        reason=body.get("reason") or "",
+        message=body.get("message") or "",
+    )
+
+
+def encode_condition(condition: Condition) -> dict[str, Any]:
+    """A condition as Kubernetes writes it."""
+    text = {True: "True", False: "False", None: "Unknown"}[condition.status]
+    return {
+        "type": condition.type,
+        "status": text,
+        "reason": condition.reason or condition.type,
+        "message": condition.message,
+        "lastTransitionTime": format_time(condition.since),
+    }
+
+
+def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:
+    """The conditions with ``new`` in place; ``since`` is kept while the status stays the same."""
+    kept = [c for c in conditions if c.type != new.type]
+    old = next((c for c in conditions if c.type == new.type), None)
+    if old is not None and old.status == new.status:
+        new = Condition(
+            type=new.type,
+            status=new.status,
+            since=old.since,
+            reason=new.reason,
+            message=new.message,
+        )
+    return (*kept, new)

@@ -1,0 +1,206 @@
+"""The doors to the outside, as Protocols: only what somebody calls.
+
+Objects of the cluster travel as the JSON the API server sends; ``core.wire`` reads them.
+Every method may raise ``errors.Unavailable`` (and then a write may still have taken effect).
+Implemented by ``adapters`` for the real things and by ``sim`` for the simulated ones; one
+contract suite (tests/contract) runs against all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .core.model import InstanceType, Offering
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object: API group ("" is core), version, plural as in URLs, kind as in JSON."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """The ``apiVersion`` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+PODS = Kind("", "v1", "pods", "Pod", True)
+NODES = Kind("", "v1", "nodes", "Node", False)
+EVENTS = Kind("", "v1", "events", "Event", True)
+LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", True)
+CLAIMS = Kind("gpu-jit.io", "v1alpha1", "gpunodeclaims", "GpuNodeClaim", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A consistent list, and where a watch may go on from."""
+
+    items: tuple[Json, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One change. ``type`` is ADDED, MODIFIED, DELETED or BOOKMARK (then only the version counts)."""
+
+    type: str
+    object: Json
+
+
+class Cluster(Protocol):
+    """The Kubernetes API. Selectors use its string syntax; "" means no selector.
+
+    ``namespace`` "" on list and watch of a namespaced kind means all namespaces.
+    """
+
+    async def list(
+        self, kind: Kind, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> Listing:
+        """All matching objects at one resource version."""
+        ...
+
+    def watch(
+        self,
+        kind: Kind,
+        *,
+        resource_version: str,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after ``resource_version``. Ends when the server ends it; raises Expired on 410."""
+        ...
+
+    async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Json:
+        """One object. Raises NotFound."""
+        ...
+
+    async def create(
+        self, kind: Kind, body: Json, *, namespace: str = "", name: str = "", subresource: str = ""
+    ) -> Json:
+        """The object as stored. ``name`` and ``subresource`` for ``pods/NAME/binding``.
+
+        Raises AlreadyExists, NotFound (namespace), Rejected.
+        """
+        ...
+
+    async def patch(
+        self, kind: Kind, name: str, patch: Json, *, namespace: str = "", subresource: str = ""
+    ) -> Json:
+        """JSON merge patch; the object as stored.
+
+        With ``metadata.resourceVersion`` in the patch, raises Conflict when the object has
+        changed since. Raises NotFound, Rejected.
+        """
+        ...
+
+    async def delete(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Ask for deletion; ``uid`` and ``resource_version`` are preconditions (Conflict).
+
+        Raises NotFound.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """A fleet request: ``count`` instances of whichever offering has capacity, best first.
+
+    The same ``client_token`` with the same request returns the first answer again and
+    launches nothing. ``tags`` are put on every instance.
+    """
+
+    client_token: str
+    offerings: tuple[Offering, ...]
+    count: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """An instance; ``state`` is pending, running, shutting-down or terminated."""
+
+    id: str
+    provider_id: str
+    instance_type: str
+    zone: str
+    capacity_type: str
+    state: str
+    launched_at: float
+    usd_per_hour_micro: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFailure:
+    """Why an offering gave nothing: ``code`` as the cloud names it, InsufficientInstanceCapacity say."""
+
+    offering: Offering
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchResult:
+    """What a fleet request gave: maybe fewer instances than asked, with the reasons."""
+
+    instances: tuple[Instance, ...]
+    failures: tuple[LaunchFailure, ...] = ()
+
+
+class Cloud(Protocol):
+    """Where instances come from."""
+
+    async def instance_types(self) -> Sequence[InstanceType]:
+        """All types with their offerings at prices of now."""
+        ...
+
+    async def launch(self, request: LaunchRequest) -> LaunchResult:
+        """Carry out a fleet request, once per client token."""
+        ...
+
+    async def instances(self) -> Sequence[Instance]:
+        """Every instance that carries our cluster tag and is not long gone (may lag)."""
+        ...
+
+    async def terminate(self, instance_ids: Sequence[str]) -> None:
+        """End instances; unknown or ended ones are no error."""
+        ...
+
+
+class Clock(Protocol):
+    """Time. ``now`` is epoch seconds; ``sleep`` obeys the same clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+        ...
+
+
+class Ids(Protocol):
+    """Fresh names."""
+
+    def new(self, prefix: str) -> str:
+        """``prefix`` followed by something never given before; a valid DNS label."""
+        ...

@@ -1,0 +1,270 @@
+"""From objects of the cluster to the Snapshot that a plan depends on.
+
+The provisioner calls ``from_objects`` with what its watches hold; the service calls ``build``
+with lists of raw JSON. Both get the same answer for the same cluster, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from ..errors import UserError
+from . import wire
+from .model import (
+    BoundPod,
+    InstanceType,
+    Node,
+    NodeClaim,
+    Offering,
+    Resources,
+    Seat,
+    SessionPod,
+    Snapshot,
+)
+from .requirements import CapacityType
+
+Json = Mapping[str, Any]
+_NOTHING = Resources()
+_STANDING_TAINTS = (wire.GPU_TAINT, wire.USER_TAINT)
+
+
+def build(
+    *,
+    pods: Iterable[Json],
+    nodes: Iterable[Json],
+    claims: Iterable[Json],
+    instance_types: Sequence[InstanceType],
+    now: float,
+    max_usd_per_hour_micro: int | None = None,
+    excluded: Collection[tuple[str, str, str]] = (),
+) -> Snapshot:
+    """Snapshot of lists of JSON objects; ``pods`` of all namespaces, finished ones included or not.
+
+    ``now`` in epoch seconds, ``excluded`` are keys of offerings that have no capacity now.
+    Raises Defect for a claim that we cannot have written.
+    """
+    sessions, others = split_pods(pods)
+    return from_objects(
+        sessions=sessions,
+        others=others,
+        nodes=[wire.read_node(node) for node in nodes],
+        claims=[wire.read_claim(claim) for claim in claims],
+        instance_types=instance_types,
+        now=now,
+        max_usd_per_hour_micro=max_usd_per_hour_micro,
+        excluded=excluded,
+    )
+
+
+def split_pods(pods: Iterable[Json]) -> tuple[list[SessionPod], list[BoundPod]]:
+    """Sessions, and everybody else's pods; a session that cannot be read is only a load."""
+    sessions: list[SessionPod] = []
+    others: list[BoundPod] = []
+    for pod in pods:
+        if wire.is_session(pod):
+            try:
+                sessions.append(wire.read_session_pod(pod))
+                continue
+            except UserError:
+                pass
+        others.append(wire.read_bound_pod(pod))
+    return sessions, others
+
+
+def from_objects(
+    *,
+    sessions: Iterable[SessionPod],
+    others: Iterable[BoundPod],
+    nodes: Iterable[Node],
+    claims: Iterable[NodeClaim],
+    instance_types: Sequence[InstanceType],
+    now: float,
+    max_usd_per_hour_micro: int | None = None,
+    excluded: Collection[tuple[str, str, str]] = (),
+) -> Snapshot:
+    """Snapshot of typed objects, independent of the order in which they come."""
+    sessions = list(sessions)
+    world = _World.of(sessions, others, nodes, instance_types)
+    waiting = (pod.request for pod in sessions if is_waiting(pod))
+    live = (claim for claim in claims if not claim.deleting)
+    return Snapshot(
+        now=now,
+        waiting=tuple(sorted(waiting, key=lambda r: (r.created_at, r.uid))),
+        seats=tuple(world.seat(claim) for claim in sorted(live, key=lambda c: c.name)),
+        instance_types=tuple(_marked(kind, excluded) for kind in instance_types),
+        max_usd_per_hour_micro=max_usd_per_hour_micro,
+    )
+
+
+def is_waiting(pod: SessionPod) -> bool:
+    """Whether the pod wants a place: held by our gate alone, and still wanted.
+
+    While somebody else's gate is there too, that somebody may still change the pod.
+    """
+    ours_alone = pod.gates == (wire.GATE,) and not pod.pinned_to
+    return ours_alone and not pod.deleting and not pod.finished
+
+
+def _marked(kind: InstanceType, excluded: Collection[tuple[str, str, str]]) -> InstanceType:
+    if not any(offering.key in excluded for offering in kind.offerings):
+        return kind
+    offerings = tuple(
+        replace(o, available=False) if o.key in excluded else o for o in kind.offerings
+    )
+    return replace(kind, offerings=offerings)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """The objects by the keys that a claim refers to them by."""
+
+    by_pin: Mapping[str, Node]
+    by_provider: Mapping[str, Node]
+    types: Mapping[str, InstanceType]
+    bound: Mapping[str, Resources]
+    released: Mapping[str, Resources]
+
+    @classmethod
+    def of(
+        cls,
+        sessions: Iterable[SessionPod],
+        others: Iterable[BoundPod],
+        nodes: Iterable[Node],
+        types: Iterable[InstanceType],
+    ) -> _World:
+        nodes = list(nodes)
+        bound, released = _loads(sessions, others)
+        return cls(
+            by_pin={node.claim: node for node in nodes if node.claim},
+            by_provider={node.provider_id: node for node in nodes if node.provider_id},
+            types={kind.name: kind for kind in types},
+            bound=bound,
+            released=released,
+        )
+
+    def seat(self, claim: NodeClaim) -> Seat:
+        """The claim as a place with the room left on it; zero room when it must not be offered."""
+        node = self.by_pin.get(claim.name) or self.by_provider.get(claim.provider_id)
+        seat = self._described(claim)
+        if claim.is_true(wire.INITIALISED):
+            seat = self._on_node(seat, node)
+        elif node is not None and (node.unschedulable or node.deleting):
+            seat = replace(seat, residual=_NOTHING)
+        if seat.residual == _NOTHING:
+            return seat
+        taken = self.released.get(claim.name, _NOTHING)
+        if node is not None:
+            taken = taken + self.bound.get(node.name, _NOTHING)
+        return replace(seat, residual=seat.total - taken)
+
+    def _on_node(self, seat: Seat, node: Node | None) -> Seat:
+        """The seat on its initialised node: what the node says replaces what we expected."""
+        if node is None:
+            return replace(seat, residual=_NOTHING)
+        ready = _takes_sessions(node)
+        return replace(
+            seat,
+            ready=ready,
+            total=node.allocatable,
+            residual=node.allocatable if ready else _NOTHING,
+            labels=node.labels,
+            taints=node.taints,
+            node_name=node.name,
+        )
+
+    def _described(self, claim: NodeClaim) -> Seat:
+        """What is known of the claim without looking at a node."""
+        if claim.instance_type:
+            return self._launched(claim)
+        return self._promised(claim)
+
+    def _launched(self, claim: NodeClaim) -> Seat:
+        chosen = Offering(
+            instance_type=claim.instance_type,
+            zone=claim.zone,
+            capacity_type=CapacityType(claim.capacity_type or CapacityType.ON_DEMAND),
+            usd_per_hour_micro=claim.usd_per_hour_micro,
+        )
+        seat = self._promised(replace(claim, offerings=(chosen,)))
+        return replace(seat, node_name=claim.node_name)
+
+    def _promised(self, claim: NodeClaim) -> Seat:
+        """What holds whichever of the claim's offerings is launched.
+
+        Text fields that differ between offerings are empty, sizes are the smallest, the price
+        is the highest; of both capacity types Spot counts, which nobody takes for safer than
+        it is.
+        """
+        kinds = [self.types.get(offering.instance_type) for offering in claim.offerings]
+        known = [kind for kind in kinds if kind is not None]
+        total = _NOTHING
+        if known and len(known) == len(kinds):
+            total = reduce(Resources.at_most, (kind.allocatable for kind in known))
+        capacity = {offering.capacity_type for offering in claim.offerings}
+        seat = Seat(
+            place=claim.name,
+            ready=False,
+            residual=total,
+            total=total,
+            labels={},
+            taints=_STANDING_TAINTS,
+            instance_type=_common(o.instance_type for o in claim.offerings),
+            zone=_common(o.zone for o in claim.offerings),
+            capacity_type=capacity.pop() if len(capacity) == 1 else CapacityType.SPOT,
+            gpu_model=_common(kind.gpu_model for kind in known),
+            gpu_memory_mib=min((kind.gpu_memory_mib for kind in known), default=0),
+            architecture=_common(kind.architecture for kind in known),
+            usd_per_hour_micro=max((o.usd_per_hour_micro for o in claim.offerings), default=0),
+        )
+        return replace(seat, labels=_expected_labels(seat, claim.offerings))
+
+
+def _loads(
+    sessions: Iterable[SessionPod], others: Iterable[BoundPod]
+) -> tuple[dict[str, Resources], dict[str, Resources]]:
+    """What is taken: by node name, and by claim for sessions released but not bound yet.
+
+    A terminating pod holds its room until it is gone; a finished one holds none.
+    """
+    bound: defaultdict[str, Resources] = defaultdict(Resources)
+    released: defaultdict[str, Resources] = defaultdict(Resources)
+    for pod in sessions:
+        if pod.finished:
+            continue
+        if pod.node_name:
+            bound[pod.node_name] += pod.request.resources
+        elif pod.pinned_to:
+            released[pod.pinned_to] += pod.request.resources
+    for other in others:
+        if other.node_name and not other.finished:
+            bound[other.node_name] += other.resources
+    return bound, released
+
+
+def _takes_sessions(node: Node) -> bool:
+    barred = node.unschedulable or node.deleting or wire.UNREGISTERED_TAINT in node.taints
+    return node.ready and not barred
+
+
+def _common(values: Iterable[str]) -> str:
+    """The value when there is only one, else empty."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else ""
+
+
+def _expected_labels(seat: Seat, offerings: Sequence[Offering]) -> dict[str, str]:
+    """Labels the node will have for certain; one that is not certain is left out."""
+    capacity = _common(offering.capacity_type.value for offering in offerings)
+    labels = {
+        wire.PIN_LABEL: seat.place,
+        wire.PURPOSE_LABEL: "user",
+        wire.INSTANCE_TYPE_LABEL: seat.instance_type,
+        wire.ZONE_LABEL: seat.zone,
+        wire.ARCH_LABEL: seat.architecture,
+        wire.CAPACITY_LABEL: capacity,
+    }
+    return {key: value for key, value in labels.items() if value}

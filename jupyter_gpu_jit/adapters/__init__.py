@@ -1,1 +1,1 @@
-"""One module per outside system; nothing else imports its client library. Handed out by ``cli`` only."""
+"""One module per outside system; nothing else imports its client library. Handed out by ``cli``."""

@@ -25,11 +25,11 @@ from .model import (
     SessionPod,
     Snapshot,
 )
+from .nodes import node_labels, node_taints
 from .requirements import CapacityType
 
 Json = Mapping[str, Any]
 _NOTHING = Resources()
-_STANDING_TAINTS = (wire.GPU_TAINT, wire.USER_TAINT)
 
 
 def build(
@@ -201,17 +201,18 @@ class _World:
         """
         kinds = [self.types.get(offering.instance_type) for offering in claim.offerings]
         known = [kind for kind in kinds if kind is not None]
-        total = _NOTHING
+        total, labels = _NOTHING, dict[str, str]()
         if known and len(known) == len(kinds):
             total = reduce(Resources.at_most, (kind.allocatable for kind in known))
+            labels = _common_labels(claim.name, known, claim.offerings)
         capacity = {offering.capacity_type for offering in claim.offerings}
-        seat = Seat(
+        return Seat(
             place=claim.name,
             ready=False,
             residual=total,
             total=total,
-            labels={},
-            taints=_STANDING_TAINTS,
+            labels=labels,
+            taints=node_taints(),
             instance_type=_common(o.instance_type for o in claim.offerings),
             zone=_common(o.zone for o in claim.offerings),
             capacity_type=capacity.pop() if len(capacity) == 1 else CapacityType.SPOT,
@@ -220,7 +221,6 @@ class _World:
             architecture=_common(kind.architecture for kind in known),
             usd_per_hour_micro=max((o.usd_per_hour_micro for o in claim.offerings), default=0),
         )
-        return replace(seat, labels=_expected_labels(seat, claim.offerings))
 
 
 def _loads(
@@ -256,15 +256,12 @@ def _common(values: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else ""
 
 
-def _expected_labels(seat: Seat, offerings: Sequence[Offering]) -> dict[str, str]:
-    """Labels the node will have for certain; one that is not certain is left out."""
-    capacity = _common(offering.capacity_type.value for offering in offerings)
-    labels = {
-        wire.PIN_LABEL: seat.place,
-        wire.PURPOSE_LABEL: "user",
-        wire.INSTANCE_TYPE_LABEL: seat.instance_type,
-        wire.ZONE_LABEL: seat.zone,
-        wire.ARCH_LABEL: seat.architecture,
-        wire.CAPACITY_LABEL: capacity,
-    }
-    return {key: value for key, value in labels.items() if value}
+def _common_labels(
+    name: str, kinds: Sequence[InstanceType], offerings: Sequence[Offering]
+) -> dict[str, str]:
+    """Labels the claim's node will have for certain; one that differs is left out."""
+    possible = [
+        node_labels(kind, offering) for kind, offering in zip(kinds, offerings, strict=True)
+    ]
+    certain = set.intersection(*(set(labels.items()) for labels in possible))
+    return {**dict(sorted(certain)), wire.PIN_LABEL: name}

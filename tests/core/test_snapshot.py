@@ -22,6 +22,7 @@ from jupyter_gpu_jit.core.model import (
     SessionRequest,
     Snapshot,
 )
+from jupyter_gpu_jit.core.nodes import OS_LABEL
 from jupyter_gpu_jit.core.requirements import CapacityType, Taint
 
 GIB = 1 << 30
@@ -233,6 +234,7 @@ def test_a_launched_claim_promises_its_type_and_the_taints_nodes_always_carry():
         wire.ZONE_LABEL: "us-east-1a",
         wire.ARCH_LABEL: "amd64",
         wire.CAPACITY_LABEL: "spot",
+        OS_LABEL: "linux",
     }
     assert seat.usd_per_hour_micro == 350_000
 
@@ -265,7 +267,7 @@ def test_a_claim_not_launched_promises_only_what_all_its_offerings_hold():
     assert (seat.instance_type, seat.zone, seat.gpu_model) == ("", "", "")
     assert (seat.gpu_memory_mib, seat.usd_per_hour_micro) == (22888, 1_600_000)
     assert seat.capacity_type is SPOT
-    assert set(seat.labels) == {wire.PIN_LABEL, wire.PURPOSE_LABEL, wire.ARCH_LABEL}
+    assert set(seat.labels) == {wire.PIN_LABEL, wire.PURPOSE_LABEL, wire.ARCH_LABEL, OS_LABEL}
 
 
 def test_a_claim_not_launched_keeps_what_its_offerings_share():

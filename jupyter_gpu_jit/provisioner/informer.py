@@ -1,0 +1,128 @@
+"""A cache of one kind of object, kept by list and watch, that reads its own writes.
+
+Used by state.py. Unlike KubeSpawner's reflector it never gives up. Resource versions of one
+server rise and may be compared as numbers (Kubernetes 1.35, KEP 5504): that is how a late
+event is told from news, and how the answer to our own write enters the cache at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from ..errors import Expired, TransientError
+from ..ports import Clock, Cluster, Json, Kind
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Key = tuple[str, str]
+_FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.5, 15.0
+
+
+def key_of(obj: Json) -> Key:
+    """(namespace, name)."""
+    meta = obj["metadata"]
+    return (meta.get("namespace") or "", meta["name"])
+
+
+def version_of(obj: Json) -> int:
+    """The resource version as a number."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
+class Informer(Generic[T]):
+    """Objects of one kind, parsed by ``read``; calls ``changed`` after each change."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        kind: Kind,
+        *,
+        read: Callable[[Json], T],
+        changed: Callable[[], None],
+        label_selector: str = "",
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._kind = kind
+        self._read = read
+        self._changed = changed
+        self._label_selector = label_selector
+        self._items: dict[Key, tuple[int, T]] = {}
+        self._graves: dict[Key, int] = {}
+        self._version = ""
+        self.synced = asyncio.Event()
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._items[key][1] for key in sorted(self._items))
+
+    def get(self, name: str, namespace: str = "") -> T | None:
+        """The object of that name, or None."""
+        found = self._items.get((namespace, name))
+        return found[1] if found else None
+
+    def observe(self, obj: Json) -> None:
+        """Take in an object the API server returned, unless something newer is known."""
+        key, version = key_of(obj), version_of(obj)
+        known = self._items.get(key)
+        if (known and known[0] >= version) or self._graves.get(key, -1) >= version:
+            return
+        self._items[key] = (version, self._read(obj))
+        self._changed()
+
+    def forget(self, obj: Json) -> None:
+        """Take in that an object is gone as of its resource version."""
+        key, version = key_of(obj), version_of(obj)
+        self._graves[key] = max(version, self._graves.get(key, -1))
+        known = self._items.get(key)
+        if known and known[0] <= version:
+            del self._items[key]
+            self._changed()
+
+    async def relist(self) -> None:
+        """Replace the cache by a fresh list. Raises TransientError."""
+        listing = await self._cluster.list(self._kind, label_selector=self._label_selector)
+        at, seen = int(listing.resource_version), set()
+        for obj in listing.items:
+            seen.add(key_of(obj))
+            self.observe(obj)
+        for key in [
+            k for k, (version, _) in self._items.items() if k not in seen and version <= at
+        ]:
+            self._graves[key] = at
+            del self._items[key]
+        self._version = listing.resource_version
+        self.synced.set()
+        self._changed()
+
+    async def run(self) -> None:
+        """List and watch for ever; backs off while the API server is away."""
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                if not self._version:
+                    await self.relist()
+                await self._follow()
+                backoff = _FIRST_BACKOFF_SECONDS
+            except Expired:
+                self._version = ""
+            except TransientError as error:
+                log.warning(
+                    "watch interrupted", extra={"kind": self._kind.plural, "reason": error.reason}
+                )
+                await self._clock.sleep(backoff)
+                backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
+
+    async def _follow(self) -> None:
+        events = self._cluster.watch(
+            self._kind, resource_version=self._version, label_selector=self._label_selector
+        )
+        async for event in events:
+            self._version = event.object["metadata"]["resourceVersion"]
+            if event.type == "DELETED":
+                self.forget(event.object)
+            elif event.type != "BOOKMARK":
+                self.observe(event.object)

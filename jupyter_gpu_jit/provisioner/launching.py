@@ -1,0 +1,120 @@
+"""From intent to instance: a launch batch is sent whole, under one client token.
+
+The order that makes a crash harmless: all claims of the batch are written (provisioning.py);
+each is marked as being launched; the fleet request is sent; instances are given to claims in
+sorted order; the results are written back. Whoever comes after a crash repeats the same
+request and gets the same instances.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from ..core import wire
+from ..core.model import LaunchBatch, NodeClaim
+from ..errors import CapacityError, Rejected
+from ..ports import Cloud, Instance, LaunchRequest, LaunchResult
+from .claims import ClaimWriter
+from .settings import Settings
+from .state import ClusterState
+
+log = logging.getLogger(__name__)
+
+
+class Launching:
+    """Carries out launch batches."""
+
+    def __init__(
+        self, cloud: Cloud, *, state: ClusterState, claims: ClaimWriter, settings: Settings
+    ) -> None:
+        self._cloud = cloud
+        self._state = state
+        self._claims = claims
+        self._settings = settings
+
+    async def carry_out(self, batch: LaunchBatch) -> None:
+        """Launch a batch, or give it up if it was never written whole. Raises TransientError."""
+        members = [c for name in batch.claims if (c := self._state.claims.get(name))]
+        if not any(_undecided(c) for c in members):
+            return
+        started = any(c.condition(wire.LAUNCHED) for c in members)
+        if not started and (len(members) < len(batch.claims) or any(c.deleting for c in members)):
+            await self._give_up(members)
+            return
+        await self._mark_started(members)
+        result = await self._send(batch, members[0])
+        self._state.mark_dry(failure.offering for failure in result.failures)
+        await self._write_back(batch, result)
+
+    async def _give_up(self, members: Sequence[NodeClaim]) -> None:
+        """Nothing was asked of the cloud yet: drop the fragments, and plan again."""
+        for claim in members:
+            failed = self._claims.condition(
+                wire.LAUNCHED, False, reason="NotStarted", message="The launch was called off."
+            )
+            claim = await self._claims.set_status(claim, {}, failed)
+            if not claim.deleting:
+                await self._claims.delete(claim, "NotStarted")
+
+    async def _mark_started(self, members: Sequence[NodeClaim]) -> None:
+        for claim in members:
+            if claim.condition(wire.LAUNCHED) is None:
+                asked = self._claims.condition(wire.LAUNCHED, None, reason="Launching")
+                await self._claims.set_status(claim, {}, asked)
+
+    async def _send(self, batch: LaunchBatch, claim: NodeClaim) -> LaunchResult:
+        request = LaunchRequest(
+            client_token=batch.client_token,
+            offerings=claim.offerings,
+            count=len(batch.claims),
+            tags={
+                wire.CLUSTER_TAG: claim.cluster_id,
+                wire.HUB_TAG: claim.hub_id,
+                wire.BATCH_TAG: batch.id,
+            },
+        )
+        try:
+            return await self._cloud.launch(request)
+        except (CapacityError, Rejected) as error:
+            log.warning("launch refused", extra={"claim": claim.name, "reason": error.reason})
+            self._state.mark_dry(claim.offerings)
+            return LaunchResult(instances=())
+
+    async def _write_back(self, batch: LaunchBatch, result: LaunchResult) -> None:
+        instances = sorted(result.instances, key=lambda i: i.id)
+        given: dict[str, Instance] = dict(zip(batch.claims, instances, strict=False))
+        for name in batch.claims:
+            claim = self._state.claims.get(name)
+            if claim is None or not _undecided(claim):
+                continue
+            if name in given:
+                await self._record(claim, given[name])
+            else:
+                await self._record_failure(claim, result)
+
+    async def _record(self, claim: NodeClaim, instance: Instance) -> None:
+        fields = {
+            "providerID": instance.provider_id,
+            "instanceType": instance.instance_type,
+            "zone": instance.zone,
+            "capacityType": instance.capacity_type,
+            "microUSDPerHour": instance.usd_per_hour_micro,
+        }
+        launched = self._claims.condition(wire.LAUNCHED, True, reason="Launched")
+        await self._claims.set_status(claim, fields, launched)
+        log.info("instance launched", extra={"claim": claim.name, "instance": instance.id})
+
+    async def _record_failure(self, claim: NodeClaim, result: LaunchResult) -> None:
+        reason = result.failures[0].code if result.failures else "InsufficientCapacity"
+        message = "; ".join(f.message for f in result.failures[:3])
+        failed = self._claims.condition(wire.LAUNCHED, False, reason=reason, message=message)
+        claim = await self._claims.set_status(claim, {}, failed)
+        if not claim.deleting:
+            await self._claims.delete(claim, reason)
+
+
+def _undecided(claim: NodeClaim) -> bool:
+    """Whether it is still unknown if this claim has an instance."""
+    launched = claim.condition(wire.LAUNCHED)
+    return launched is None or launched.status is None

@@ -1,0 +1,216 @@
+"""One pass: plan everybody who waits, write the intents, release who has a seat, tell the others.
+
+Called by runtime.py after each change, never twice at the same time, and only once doubt is
+settled (a write without an answer): a plan never rests on a view that lacks its own writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+from ..core import wire
+from ..core.model import (
+    LaunchBatch,
+    Node,
+    NodeClaim,
+    Offering,
+    Plan,
+    PlannedClaim,
+    Refusal,
+    SessionPod,
+)
+from ..core.packing import EMPTY, Warm, solve
+from ..core.quantity import format_time
+from ..errors import Conflict, NotFound, TransientError, Unavailable
+from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids
+from .settings import Settings
+from .state import ClusterState
+from .status import StatusWriter, on_claim, refused, released
+
+log = logging.getLogger(__name__)
+
+
+class Provisioning:
+    """Plans and carries out; the only writer of claims and releaser of gates."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        ids: Ids,
+        *,
+        state: ClusterState,
+        status: StatusWriter,
+        settings: Settings,
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._ids = ids
+        self._state = state
+        self._status = status
+        self._settings = settings
+        self._warm: Warm = EMPTY
+
+    async def pass_once(self) -> float | None:
+        """Plan and carry out once; when to try again for those refused, in epoch seconds.
+
+        Raises TransientError when the API server is away.
+        """
+        for pod in self._state.unreadable():
+            await self._status.tell_unreadable(pod)
+        snapshot = self._state.snapshot()
+        if not snapshot.waiting:
+            return None
+        sessions = {session.uid: session for session in self._state.sessions()}
+        plan = solve(snapshot, self._settings.policy, warm=self._warm)
+        await self._carry_out(plan, sessions)
+        return self._clock.now() + self._settings.prices_age_seconds if plan.refused else None
+
+    async def _carry_out(self, plan: Plan, sessions: Mapping[str, SessionPod]) -> None:
+        self._state.busy = {p.place for p in plan.placements}
+        try:
+            names = await self._write_intents(plan.claims)
+            await self._together(
+                [
+                    *(
+                        self._seat(place, those)
+                        for place, those in _by_place(plan, sessions, names)
+                    ),
+                    *(self._refuse(sessions[r.session], r) for r in plan.refused),
+                ]
+            )
+        finally:
+            self._state.busy = set()
+
+    async def _together(self, jobs: Iterable[Awaitable[object]]) -> list[object]:
+        """Run jobs together to their ends; then raise the first failure, if any."""
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        if any(isinstance(f, Unavailable) for f in failures):
+            self._state.doubt()
+        # What must not be swallowed goes first, what is merely to be tried again last.
+        for failure in sorted(failures, key=lambda f: isinstance(f, TransientError)):
+            raise failure
+        return results
+
+    async def _refuse(self, session: SessionPod, refusal: Refusal) -> None:
+        await self._status.tell(session, refused(refusal, now=self._clock.now()))
+
+    # --- intents ------------------------------------------------------------------------------
+
+    async def _write_intents(self, planned: Iterable[PlannedClaim]) -> dict[str, str]:
+        """Write a claim for each planned one; the names by plan key. Launching is lifecycle's.
+
+        Nodes that may be served by the same offerings are asked for in one fleet request, so
+        they share a launch batch, and no batch is acted on before it is written whole.
+        """
+        batches: dict[tuple[Offering, ...], list[PlannedClaim]] = {}
+        for claim in planned:
+            batches.setdefault(claim.offerings, []).append(claim)
+        names: dict[str, str] = {}
+        await self._together([self._write_batch(members, names) for members in batches.values()])
+        return names
+
+    async def _write_batch(self, members: Sequence[PlannedClaim], names: dict[str, str]) -> None:
+        fresh = sorted(self._ids.new("gnc-") for _ in members)
+        batch = LaunchBatch(id=self._ids.new("batch-"), claims=tuple(fresh))
+        self._state.writing.add(batch.id)
+        try:
+            await self._together(
+                [
+                    self._create(name, batch, claim)
+                    for name, claim in zip(fresh, members, strict=True)
+                ]
+            )
+        finally:
+            self._state.writing.discard(batch.id)
+        names.update({claim.key: name for name, claim in zip(fresh, members, strict=True)})
+
+    async def _create(self, name: str, batch: LaunchBatch, planned: PlannedClaim) -> None:
+        claim = NodeClaim(
+            name=name,
+            uid="",
+            resource_version="",
+            created_at=self._clock.now(),
+            cluster_id=self._settings.cluster_id,
+            hub_id=self._settings.hub_id,
+            batch=batch,
+            offerings=planned.offerings,
+            sessions=planned.sessions,
+        )
+        self._state.observe(CLAIMS, await self._cluster.create(CLAIMS, wire.encode_claim(claim)))
+        log.info("claim written", extra={"claim": name, "reason": "Planned"})
+
+    # --- seats --------------------------------------------------------------------------------
+
+    async def _seat(self, place: str, members: Sequence[SessionPod]) -> None:
+        claim = self._state.claims.get(place)
+        if claim is None or claim.deleting:
+            return
+        if claim.is_true(wire.INITIALISED):
+            await self._release_all(claim, members)
+            return
+        status = on_claim(claim, now=self._clock.now(), settings=self._settings)
+        await self._together([self._status.tell(s, status, claim=place) for s in members])
+
+    async def _release_all(self, claim: NodeClaim, members: Sequence[SessionPod]) -> None:
+        """One after the other, so that each sees the room the last one left."""
+        node = await self._check_node(claim)
+        if node is None:
+            return
+        for session in members:
+            if session.request.resources.fits_in(self._state.room_on(node, claim)):
+                await self._release(session, claim)
+
+    async def _check_node(self, claim: NodeClaim) -> Node | None:
+        """The claim's node as it is this moment, or None when nobody may be sent there."""
+        try:
+            node_json = await self._cluster.get(NODES, claim.node_name)
+        except NotFound:
+            return None
+        node = wire.read_node(self._state.observe(NODES, node_json))
+        usable = node.ready and not node.unschedulable and not node.deleting
+        mine = node.claim == claim.name and node.provider_id == claim.provider_id
+        return node if usable and mine else None
+
+    async def _release(self, session: SessionPod, claim: NodeClaim) -> None:
+        """Remove the gate and pin the pod, in one patch that fails if the pod has changed."""
+        now = self._clock.now()
+        status = released(claim, now=now, settings=self._settings)
+        others = [{"name": gate} for gate in session.gates if gate != wire.GATE]
+        patch = {
+            "metadata": {
+                "uid": session.uid,
+                "resourceVersion": session.resource_version,
+                "annotations": {
+                    wire.CLAIM_ANNOTATION: claim.name,
+                    wire.RELEASED_ANNOTATION: format_time(now),
+                    wire.STATUS_ANNOTATION: wire.encode_status(status),
+                },
+            },
+            "spec": {
+                "schedulingGates": others or None,
+                "nodeSelector": {wire.PIN_LABEL: claim.name},
+            },
+        }
+        try:
+            pod = await self._cluster.patch(PODS, session.name, patch, namespace=session.namespace)
+        except (Conflict, NotFound):
+            # Changed or gone since the plan: the watch brings it, and the next pass looks again.
+            return
+        self._state.observe(PODS, pod)
+        log.info("session released", extra={"session": session.uid, "claim": claim.name})
+        await self._status.announce(session, status)
+
+
+def _by_place(
+    plan: Plan, sessions: Mapping[str, SessionPod], names: Mapping[str, str]
+) -> Iterable[tuple[str, list[SessionPod]]]:
+    """Sessions by the claim they go to, once the new claims have names."""
+    places: dict[str, list[SessionPod]] = {}
+    for placement in plan.placements:
+        place = names.get(placement.place, placement.place)
+        places.setdefault(place, []).append(sessions[placement.session])
+    return places.items()

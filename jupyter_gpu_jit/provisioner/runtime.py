@@ -1,0 +1,183 @@
+"""Puts the provisioner together and runs it: one loop of passes, and a task per claim beside it.
+
+Everything it knows comes from the API server and the cloud, so it may be stopped at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..core import wire
+from ..core.model import LaunchBatch, NodeClaim
+from ..errors import Rejected, TransientError
+from ..ports import Clock, Cloud, Cluster, Ids
+from .claims import ClaimWriter
+from .collection import Collection
+from .launching import Launching
+from .leader import Leader
+from .lifecycle import Lifecycle
+from .provisioning import Provisioning
+from .settings import Settings
+from .state import ClusterState
+from .status import StatusWriter
+from .stuck import Stuck
+from .tasks import KeyedTasks
+
+log = logging.getLogger(__name__)
+__all__ = ["Provisioner", "Settings"]
+
+
+class Alarm:
+    """Rings when something changed or when the earliest of the asked times has come."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stir = asyncio.Event()
+        self._rung = False
+        self._at: float | None = None
+
+    def ring(self) -> None:
+        """Something changed."""
+        self._rung = True
+        self._stir.set()
+
+    def ring_at(self, when: float) -> None:
+        """Ring at that epoch time, or before."""
+        if self._at is None or when < self._at:
+            self._at = when
+            self._stir.set()
+
+    async def wait(self) -> None:
+        """Until it rings."""
+        while not self._rung and not self._due():
+            self._stir.clear()
+            timeout = None if self._at is None else self._at - self._clock.now()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), timeout)
+        self._rung = False
+        if self._due():
+            self._at = None
+
+    def _due(self) -> bool:
+        return self._at is not None and self._at <= self._clock.now()
+
+
+class Provisioner:
+    """The provisioner as a whole: ``run`` until cancelled; a new one may take over at any point."""
+
+    def __init__(
+        self, cluster: Cluster, cloud: Cloud, clock: Clock, *, ids: Ids, settings: Settings
+    ) -> None:
+        self._cluster = cluster
+        self._cloud = cloud
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._leader = Leader(cluster, clock, settings)
+
+    async def run(self) -> None:
+        """Lead when it is our turn, and provision while leading."""
+        await self._leader.run(self._lead)
+
+    async def resign(self) -> None:
+        """After ``run`` was cancelled on purpose: let the next leader start at once."""
+        await self._leader.release()
+
+    async def _lead(self) -> None:
+        # Each term starts from nothing: what the last one believed may be long out of date.
+        alarm = Alarm(self._clock)
+        parts = _Parts(
+            self._cluster, self._cloud, self._clock,
+            ids=self._ids, settings=self._settings, changed=alarm.ring,
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as group:
+            group.create_task(parts.state.run(), name="state")
+            await parts.state.wait_synced()
+            tasks = KeyedTasks(group, self._clock, wake_at=alarm.ring_at, doubt=parts.state.doubt)
+            group.create_task(self._passes(parts, alarm, tasks), name="passes")
+            group.create_task(self._collect(parts), name="collection")
+
+    async def _passes(self, parts: _Parts, alarm: Alarm, tasks: KeyedTasks) -> None:
+        backoff = 0.5
+        while True:
+            try:
+                for again_at in await self._pass(parts, tasks):
+                    alarm.ring_at(again_at)
+                backoff = 0.5
+            except (TransientError, Rejected) as error:
+                parts.state.doubt()
+                log.warning("pass put off", extra={"reason": error.reason})
+                await self._clock.sleep(backoff)
+                backoff = min(2 * backoff, 15.0)
+                continue
+            await alarm.wait()
+
+    async def _pass(self, parts: _Parts, tasks: KeyedTasks) -> list[float]:
+        """One pass over everything; the times at which to look again though nothing changed."""
+        await parts.state.settle()
+        parts.start_claims(tasks)
+        times = [
+            await parts.provisioning.pass_once(),
+            await parts.stuck.look(),
+            parts.state.next_wet_at(),
+        ]
+        return [time for time in times if time is not None]
+
+    async def _collect(self, parts: _Parts) -> None:
+        while True:
+            await self._clock.sleep(self._settings.collect_interval_seconds)
+            try:
+                await parts.collection.collect()
+            except (TransientError, Rejected) as error:
+                log.warning("collection put off", extra={"reason": error.reason})
+
+
+class _Parts:
+    """All parts of one term as leader."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cloud: Cloud,
+        clock: Clock,
+        *,
+        ids: Ids,
+        settings: Settings,
+        changed: Callable[[], None],
+    ) -> None:
+        shared: dict[str, Any] = {"settings": settings}
+        self.state = ClusterState(cluster, cloud, clock, settings=settings, changed=changed)
+        shared["state"] = self.state
+        writer = ClaimWriter(cluster, clock, state=self.state)
+        status = StatusWriter(cluster, clock, ids, **shared)
+        self.provisioning = Provisioning(cluster, clock, ids, status=status, **shared)
+        self.launching = Launching(cloud, claims=writer, **shared)
+        self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **shared)
+        self.collection = Collection(cluster, cloud, clock, claims=writer, **shared)
+        self.stuck = Stuck(cluster, clock, **shared)
+
+    def start_claims(self, tasks: KeyedTasks) -> None:
+        """Start whatever each claim is due; keys that are busy stay as they are."""
+        batches: dict[str, LaunchBatch] = {}
+        for claim in self.state.claims:
+            launched = claim.condition(wire.LAUNCHED)
+            if launched is None or launched.status is None:
+                batches[claim.batch.id] = claim.batch
+            else:
+                tasks.start(f"claim {claim.name}", partial(self._advance, claim.name))
+        for batch in batches.values():
+            if batch.id not in self.state.writing:
+                tasks.start(f"batch {batch.id}", partial(self._launch, batch))
+
+    async def _launch(self, batch: LaunchBatch) -> float | None:
+        await self.launching.carry_out(batch)
+        return None
+
+    async def _advance(self, name: str) -> float | None:
+        claim: NodeClaim | None = self.state.claims.get(name)
+        return None if claim is None else await self.lifecycle.advance(claim)

@@ -1,0 +1,48 @@
+"""What an admin sets for the provisioner, as one frozen value; made by cli.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..core.packing import Policy
+from ..core.progress import Stage
+
+# Medians of a GPU node on EC2 with a pre-pulled image; only used for the ETA shown.
+EC2_STAGE_SECONDS: Mapping[Stage, float] = {
+    Stage.REQUESTED: 0.1,
+    Stage.PLANNED: 0.5,
+    Stage.LAUNCHING: 3.0,
+    Stage.BOOTING: 40.0,
+    Stage.REGISTERED: 10.0,
+    Stage.INITIALISED: 1.0,
+    Stage.PULLING: 5.0,
+    Stage.STARTING: 6.0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All durations in seconds.
+
+    ``cluster_id`` and ``hub_id`` mark everything we own; ``namespace`` is where session pods
+    live; ``identity`` is this process in the Lease.
+    """
+
+    cluster_id: str = "cluster"
+    hub_id: str = "hub"
+    namespace: str = "gpu-jit"
+    identity: str = "provisioner-0"
+    lease_name: str = "gpu-jit-provisioner"
+    lease_seconds: float = 15.0
+    empty_grace_seconds: float = 300.0
+    registration_deadline_seconds: float = 900.0
+    initialisation_deadline_seconds: float = 600.0
+    release_deadline_seconds: float = 10.0
+    orphan_grace_seconds: float = 60.0
+    collect_interval_seconds: float = 30.0
+    dry_seconds: float = 180.0
+    prices_age_seconds: float = 60.0
+    max_usd_per_hour_micro: int | None = None
+    policy: Policy = field(default_factory=Policy)
+    stage_seconds: Mapping[Stage, float] = field(default_factory=lambda: EC2_STAGE_SECONDS)

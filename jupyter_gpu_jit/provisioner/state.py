@@ -1,0 +1,238 @@
+"""What the provisioner believes about the cluster, and the snapshots it plans from.
+
+Three informers (pods, nodes, claims) and two memories that may be lost: which offerings gave
+nothing lately, and the price table. Everything that matters is in the API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core import snapshot, wire
+from ..core.model import (
+    BoundPod,
+    InstanceType,
+    Node,
+    NodeClaim,
+    Offering,
+    Resources,
+    SessionPod,
+    Snapshot,
+)
+from ..errors import TransientError, UserError
+from ..ports import CLAIMS, NODES, PODS, Clock, Cloud, Cluster, Json, Kind
+from .informer import Informer
+from .settings import Settings
+
+OfferingKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BadSession:
+    """A pod that asks for a seat in words we cannot read; ``message`` says what is wrong."""
+
+    namespace: str
+    name: str
+    uid: str
+    gated: bool
+    message: str
+    load: BoundPod
+    told: bool
+
+
+Pod = SessionPod | BoundPod | BadSession
+
+
+def read_pod(pod: Json) -> Pod:
+    """Any pod: a session, an unreadable one, or somebody else's."""
+    if not wire.is_session(pod):
+        return wire.read_bound_pod(pod)
+    try:
+        return wire.read_session_pod(pod)
+    except UserError as error:
+        meta = pod["metadata"]
+        status = wire.decode_status((meta.get("annotations") or {}).get(wire.STATUS_ANNOTATION))
+        return BadSession(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            gated=bool((pod.get("spec") or {}).get("schedulingGates")),
+            message=error.user_message,
+            load=wire.read_bound_pod(pod),
+            told=status is not None,
+        )
+
+
+class ClusterState:
+    """The caches; ``changed`` is called after each change of any of them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cloud: Cloud,
+        clock: Clock,
+        *,
+        settings: Settings,
+        changed: Callable[[], None],
+    ) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self._settings = settings
+        ours = f"{wire.CLUSTER_LABEL}={settings.cluster_id},{wire.HUB_LABEL}={settings.hub_id}"
+        self.pods: Informer[Pod] = Informer(cluster, clock, PODS, read=read_pod, changed=changed)
+        self.nodes: Informer[Node] = Informer(
+            cluster, clock, NODES, read=wire.read_node, changed=changed
+        )
+        self.claims: Informer[NodeClaim] = Informer(
+            cluster, clock, CLAIMS, read=wire.read_claim, changed=changed, label_selector=ours
+        )
+        self._dry_until: dict[OfferingKey, float] = {}
+        self._types: tuple[InstanceType, ...] = ()
+        self._types_at = float("-inf")
+        self._in_doubt = False
+        # Agreed between the pass and the lifecycle, which run side by side in one process:
+        # places being filled (not to be closed), claims being closed (not to be filled), and
+        # batches being written (not to be launched or given up yet).
+        self.busy: set[str] = set()
+        self.closing: set[str] = set()
+        self.writing: set[str] = set()
+
+    # --- keeping up ---------------------------------------------------------------------------
+
+    @property
+    def _informers(self) -> tuple[Informer[Pod], Informer[Node], Informer[NodeClaim]]:
+        return (self.pods, self.nodes, self.claims)
+
+    async def run(self) -> None:
+        """Keep all caches up to date, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for informer in self._informers:
+                tasks.create_task(informer.run())
+
+    async def wait_synced(self) -> None:
+        """Until each cache has been filled once."""
+        for informer in self._informers:
+            await informer.synced.wait()
+
+    def doubt(self) -> None:
+        """A write may or may not have taken effect: look before the next decision."""
+        self._in_doubt = True
+
+    async def settle(self) -> None:
+        """Relist if in doubt, and refresh old prices. Raises TransientError."""
+        if self._in_doubt:
+            for informer in self._informers:
+                await informer.relist()
+            self._in_doubt = False
+        await self._refresh_prices()
+
+    async def _refresh_prices(self) -> None:
+        if self._clock.now() - self._types_at < self._settings.prices_age_seconds:
+            return
+        try:
+            self._types = tuple(await self._cloud.instance_types())
+        except TransientError:
+            if not self._types:
+                raise
+        self._types_at = self._clock.now()
+
+    def observe(self, kind: Kind, obj: Json) -> Json:
+        """Take in the answer to one of our own writes or reads, and pass it on."""
+        informers: dict[Kind, Informer[Any]] = {
+            PODS: self.pods,
+            NODES: self.nodes,
+            CLAIMS: self.claims,
+        }
+        informers[kind].observe(obj)
+        return obj
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def sessions(self) -> Iterable[SessionPod]:
+        """All session pods of our namespace, with the place each was planned for.
+
+        A claim written for a pod counts before the pod itself says so; a claim that is gone
+        or going counts for nothing.
+        """
+        live = [c for c in self.claims if not c.deleting]
+        names = {c.name for c in live}
+        planned = {uid: c.name for c in live for uid in c.sessions}
+        for pod in self.pods:
+            if isinstance(pod, SessionPod) and pod.namespace == self._settings.namespace:
+                place = pod.claim if pod.claim in names else planned.get(pod.uid, "")
+                yield replace(pod, claim=place, request=replace(pod.request, place=place))
+
+    def unreadable(self) -> Iterable[BadSession]:
+        """Gated pods that nobody has told yet that they cannot be read."""
+        return [p for p in self.pods if isinstance(p, BadSession) and p.gated and not p.told]
+
+    def users_of(self, claim: NodeClaim) -> list[SessionPod]:
+        """Sessions that sit on a claim, are released onto it, or wait for it."""
+        return [s for s in self.sessions() if not s.finished and self._uses(s, claim)]
+
+    def _uses(self, session: SessionPod, claim: NodeClaim) -> bool:
+        if session.node_name:
+            return session.node_name == claim.node_name
+        if session.pinned_to:
+            return session.pinned_to == claim.name
+        return session.claim == claim.name and not session.deleting
+
+    def node_of(self, claim: NodeClaim) -> Node | None:
+        """The node whose provider id is the claim's; names are never trusted for this."""
+        if not claim.provider_id:
+            return None
+        return next((n for n in self.nodes if n.provider_id == claim.provider_id), None)
+
+    def instance_type(self, name: str) -> InstanceType | None:
+        """The catalogue's row of that name."""
+        return next((t for t in self._types if t.name == name), None)
+
+    def room_on(self, node: Node, claim: NodeClaim) -> Resources:
+        """What is left on a node after all that is bound or released to it."""
+        room = node.allocatable
+        for pod in self.pods:
+            room = room - self._load(pod, node, claim)
+        return room
+
+    def _load(self, pod: Pod, node: Node, claim: NodeClaim) -> Resources:
+        if isinstance(pod, SessionPod):
+            here = pod.node_name == node.name or (not pod.node_name and pod.pinned_to == claim.name)
+            return pod.request.resources if here and not pod.finished else Resources()
+        load = pod.load if isinstance(pod, BadSession) else pod
+        return load.resources if load.node_name == node.name and not load.finished else Resources()
+
+    # --- offerings ----------------------------------------------------------------------------
+
+    def mark_dry(self, offerings: Iterable[Offering]) -> None:
+        """Leave these out of plans for a while: no capacity, or a node that never joined."""
+        until = self._clock.now() + self._settings.dry_seconds
+        for offering in offerings:
+            self._dry_until[offering.key] = until
+
+    def dry(self) -> list[OfferingKey]:
+        """Offerings to leave out now."""
+        now = self._clock.now()
+        self._dry_until = {k: t for k, t in self._dry_until.items() if t > now}
+        return sorted(self._dry_until)
+
+    def next_wet_at(self) -> float | None:
+        """When the first dry offering may be asked again, in epoch seconds."""
+        return min(self._dry_until.values(), default=None)
+
+    def snapshot(self) -> Snapshot:
+        """Everything a plan may depend on, now."""
+        pods = list(self.pods)
+        loads = [p.load if isinstance(p, BadSession) else p for p in pods]
+        return snapshot.from_objects(
+            sessions=list(self.sessions()),
+            others=[p for p in loads if isinstance(p, BoundPod)],
+            nodes=list(self.nodes),
+            claims=[c for c in self.claims if c.name not in self.closing],
+            instance_types=self._types,
+            now=self._clock.now(),
+            max_usd_per_hour_micro=self._settings.max_usd_per_hour_micro,
+            excluded=self.dry(),
+        )

@@ -1,0 +1,181 @@
+"""The record on the pod: which stage a start is in, written once per change, and told as an Event.
+
+The annotation is the record; the Event repeats it for whoever reads ``kubectl describe``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..core import wire
+from ..core.model import NodeClaim, Refusal, SessionPod, SessionStatus
+from ..core.progress import ORDER, Stage
+from ..core.quantity import format_time, format_usd
+from ..errors import Conflict, GpuJitError, NotFound, TransientError
+from ..ports import EVENTS, PODS, Clock, Cluster, Ids, Json
+from .settings import Settings
+from .state import BadSession, ClusterState
+
+log = logging.getLogger(__name__)
+
+_STEP_OF_CLAIM = (
+    (wire.INITIALISED, Stage.INITIALISED),
+    (wire.REGISTERED, Stage.REGISTERED),
+    (wire.LAUNCHED, Stage.BOOTING),
+)
+
+
+def stage_of(claim: NodeClaim) -> Stage:
+    """How far a claim has come, as a stage of its sessions."""
+    for condition, stage in _STEP_OF_CLAIM:
+        if claim.is_true(condition):
+            return stage
+    return Stage.PLANNED if claim.condition(wire.LAUNCHED) is None else Stage.LAUNCHING
+
+
+def remaining_seconds(stage: Stage, stage_seconds: Mapping[Stage, float]) -> int:
+    """Expected time from the beginning of a stage to Ready."""
+    steps = ORDER[ORDER.index(stage) :]
+    return round(sum(stage_seconds.get(step, 0.0) for step in steps))
+
+
+def on_claim(claim: NodeClaim, *, now: float, settings: Settings) -> SessionStatus:
+    """What a session planned onto a claim is told."""
+    stage = stage_of(claim)
+    best = claim.offerings[0]
+    status = SessionStatus(
+        stage=stage,
+        since=now,
+        node=claim.node_name or claim.name,
+        instance_type=claim.instance_type or best.instance_type,
+        zone=claim.zone or best.zone,
+        capacity_type=claim.capacity_type or best.capacity_type.value,
+        usd_per_hour_micro=claim.usd_per_hour_micro or best.usd_per_hour_micro,
+        eta_seconds=remaining_seconds(stage, settings.stage_seconds),
+    )
+    return replace(status, message=_sentence(status))
+
+
+def released(claim: NodeClaim, *, now: float, settings: Settings) -> SessionStatus:
+    """What a session is told when its gate is removed: the node is there, the image comes next."""
+    status = replace(
+        on_claim(claim, now=now, settings=settings),
+        stage=Stage.INITIALISED,
+        eta_seconds=remaining_seconds(Stage.PULLING, settings.stage_seconds),
+    )
+    return replace(status, message=f"Has a seat on {status.node}; waiting for its container.")
+
+
+def refused(refusal: Refusal, *, now: float) -> SessionStatus:
+    """What a session without a place is told."""
+    stage = Stage.WAITING if refusal.temporary else Stage.REFUSED
+    return SessionStatus(stage=stage, since=now, reason=refusal.reason, message=refusal.message)
+
+
+def _sentence(status: SessionStatus) -> str:
+    what = f"{status.instance_type} in {status.zone} ({status.capacity_type})"
+    price = f"{format_usd(status.usd_per_hour_micro)}/h"
+    match status.stage:
+        case Stage.PLANNED:
+            return f"Planned onto a new {what}, {price}; waiting for the launch."
+        case Stage.LAUNCHING:
+            return f"Asking the cloud for {what}, {price}."
+        case Stage.BOOTING:
+            return f"{what} is booting; waiting for it to join the cluster."
+        case Stage.REGISTERED:
+            return f"Node {status.node} has joined; waiting for its GPUs to be reported."
+    return f"Node {status.node} is ready; waiting for a free seat on it."
+
+
+def says_the_same(old: SessionStatus | None, new: SessionStatus) -> bool:
+    """Whether writing ``new`` would tell nobody anything; times and estimates do not count."""
+    if old is None:
+        return False
+    return replace(old, since=new.since, eta_seconds=new.eta_seconds) == new
+
+
+class StatusWriter:
+    """Writes records and Events; failing to tell never stops the work."""
+
+    def __init__(
+        self, cluster: Cluster, clock: Clock, ids: Ids, *, state: ClusterState, settings: Settings
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._ids = ids
+        self._state = state
+        self._settings = settings
+
+    async def tell(self, session: SessionPod, status: SessionStatus, *, claim: str = "") -> None:
+        """Write the record, and where the session is planned, if either is news."""
+        if says_the_same(session.status, status) and claim == session.claim:
+            return
+        annotations = {
+            wire.STATUS_ANNOTATION: wire.encode_status(status),
+            wire.CLAIM_ANNOTATION: claim or None,
+        }
+        if await self._annotate(session.namespace, session.name, session.uid, annotations):
+            await self.announce(session, status)
+
+    async def tell_unreadable(self, pod: BadSession) -> None:
+        """Refuse a pod whose request cannot be read."""
+        status = SessionStatus(
+            stage=Stage.REFUSED,
+            since=self._clock.now(),
+            reason="BadSession",
+            message=pod.message,
+        )
+        annotations = {wire.STATUS_ANNOTATION: wire.encode_status(status)}
+        await self._annotate(pod.namespace, pod.name, pod.uid, annotations)
+
+    async def _annotate(
+        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]
+    ) -> bool:
+        # The uid in a patch is a precondition: a pod of the same name re-created meanwhile is safe.
+        patch = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
+        try:
+            pod = await self._cluster.patch(PODS, name, patch, namespace=namespace)
+        except (NotFound, Conflict):
+            return False
+        self._state.observe(PODS, pod)
+        return True
+
+    async def announce(self, session: SessionPod, status: SessionStatus) -> None:
+        """The same as an Event on the pod; losing one loses nothing."""
+        try:
+            await self._cluster.create(
+                EVENTS, self._event(session, status), namespace=session.namespace
+            )
+        except TransientError as error:
+            log.info("event not written", extra={"reason": error.reason, "session": session.uid})
+        except GpuJitError:
+            log.exception("event refused", extra={"session": session.uid})
+
+    def _event(self, session: SessionPod, status: SessionStatus) -> Json:
+        now = format_time(self._clock.now())
+        seconds = now[: now.index(".")] + "Z"
+        warning = status.stage in (Stage.WAITING, Stage.REFUSED, Stage.FAILED)
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{session.name}.{self._ids.new('e')}",
+                "namespace": session.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": session.name,
+                "namespace": session.namespace,
+                "uid": session.uid,
+            },
+            "reason": status.stage,
+            "message": status.message[:1000],
+            "type": "Warning" if warning else "Normal",
+            "source": {"component": "gpu-jit"},
+            "firstTimestamp": seconds,
+            "lastTimestamp": seconds,
+            "count": 1,
+        }

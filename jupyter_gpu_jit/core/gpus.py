@@ -76,7 +76,8 @@ def nominal_memory_gib(model: str, reported_mib: int) -> int:
         if _LEAST_SHARE <= reported_mib / (nominal * 1024) <= _MOST_SHARE:
             return nominal
     sizes: list[float] = [reported_mib / 1024, reported_mib / _MIB_PER_GB]
-    return round(max(sizes, key=_how_whole))
+    best: float = max(sizes, key=_how_whole)
+    return round(best)
 
 
 def _how_whole(size: float) -> float:

@@ -3,15 +3,17 @@
 CPU is integer millicpu, memory integer bytes, money integer micro-USD (per hour where the
 name says so), time float seconds since the epoch. Quantity grammar:
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+Everybody who meets text with a unit uses this; whatever is wrong with it is a UserError.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal
 
 from ..errors import UserError
+from .texts import quote
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MICRO_USD = 1_000_000
@@ -24,31 +26,54 @@ _SUFFIXES = {
     **{s: Decimal(1000) ** i for i, s in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
     **{s: Decimal(1024) ** i for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
 }
-_QUANTITY = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)([eE][+-]?[0-9]{1,3}|[A-Za-z]{0,2})")
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_QUANTITY = re.compile(rf"({_NUMBER})(?:([eE][+-]?[0-9]{{1,3}})|([A-Za-z]{{0,2}}))")
+_MONEY = re.compile(rf"{_NUMBER}(?:[eE][+-]?[0-9]{{1,2}})?")
+_MOST_CHARACTERS = 64
+# Our own context, because the thread's may round to fewer digits. Twice 64 digits suffice to
+# hold any text taken here times any unit exactly.
+_EXACT = Context(prec=160)
 
 
 def parse_quantity(text: str | int | float) -> Decimal:
-    """Value of a Kubernetes quantity such as ``500m``, ``1.5Gi`` or ``2e3``.
+    """Value of a Kubernetes quantity such as ``500m``, ``1.5Gi``, ``2e3`` or ``12E`` (exa).
 
     Raises UserError when the text is not a quantity.
     """
-    if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-        raise UserError(f"{text!r} is not a quantity such as 500m, 8 or 64Gi.", reason="BadQuantity")
-    match = _QUANTITY.fullmatch(str(text).strip())
+    match = _QUANTITY.fullmatch(_number_text(text))
     if match is None:
-        raise UserError(f"{text!r} is not a quantity such as 500m, 8 or 64Gi.", reason="BadQuantity")
-    number, suffix = match.groups()
-    try:
-        if suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix not in _SUFFIXES:
-            return Decimal(number + suffix)
-        return Decimal(number) * _SUFFIXES[suffix]
-    except (KeyError, InvalidOperation):
-        raise UserError(f"{text!r} has no known unit.", reason="BadQuantity") from None
+        raise _bad_quantity(text)
+    number, exponent, suffix = match.groups()
+    if exponent:
+        return Decimal(number + exponent)
+    if suffix not in _SUFFIXES:
+        raise UserError(f"{quote(text)} has no known unit.", reason="BadQuantity")
+    return _EXACT.multiply(Decimal(number), _SUFFIXES[suffix])
+
+
+def _bad_quantity(text: object) -> UserError:
+    return UserError(
+        f"{quote(text)} is not a quantity such as 500m, 8 or 64Gi.", reason="BadQuantity"
+    )
+
+
+def _number_text(value: object) -> str:
+    """The text of a number; empty, which matches no pattern, when it can be none."""
+    match value:
+        case bool():
+            return ""
+        case int():
+            return str(value) if value.bit_length() <= 128 else ""
+        case float():
+            return str(value)
+        case str() if len(value) <= _MOST_CHARACTERS:
+            return str(value)
+    return ""
 
 
 def parse_cpu(text: str | int | float) -> int:
     """Millicpu, rounded up as the scheduler rounds. Raises UserError."""
-    return _whole(parse_quantity(text) * 1000)
+    return _whole(_EXACT.multiply(parse_quantity(text), Decimal(1000)))
 
 
 def parse_bytes(text: str | int | float) -> int:
@@ -80,13 +105,10 @@ def format_bytes(size_bytes: int) -> str:
 
 def usd_to_micro(usd: str | int | float | Decimal) -> int:
     """Integer micro-USD of a price in USD, rounded up. Raises UserError."""
-    try:
-        value = Decimal(str(usd))
-    except InvalidOperation:
-        raise UserError(f"{usd!r} is not an amount of money.", reason="BadMoney") from None
-    if not value.is_finite():
-        raise UserError(f"{usd!r} is not an amount of money.", reason="BadMoney")
-    return _whole(value * MICRO_USD)
+    text = str(usd) if isinstance(usd, Decimal) else _number_text(usd)
+    if len(text) > _MOST_CHARACTERS or not _MONEY.fullmatch(text):
+        raise UserError(f"{quote(usd)} is not an amount of money.", reason="BadMoney")
+    return _whole(_EXACT.multiply(Decimal(text), Decimal(MICRO_USD)))
 
 
 def format_usd(micro_usd: int) -> str:
@@ -96,8 +118,19 @@ def format_usd(micro_usd: int) -> str:
 
 
 def parse_time(text: str) -> float:
-    """Epoch seconds of an RFC 3339 time stamp in UTC, as Kubernetes writes it."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    """Epoch seconds of an RFC 3339 time stamp, as Kubernetes writes it. Raises UserError.
+
+    One without an offset is refused: it would mean another moment on another machine.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise UserError(
+            f"{quote(text)} is not a time such as 2026-01-31T12:00:00Z.", reason="BadTime"
+        )
+    return moment.timestamp()
 
 
 def format_time(epoch_seconds: float) -> str:

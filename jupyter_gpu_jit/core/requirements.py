@@ -7,9 +7,13 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/ ; only what a scheduler
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+# What the scheduler takes for an integer; Python's int() also takes "1_0", " 1 " and "١".
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 class CapacityType(StrEnum):
@@ -56,10 +60,10 @@ class LabelRequirement:
         return False
 
     def _compares(self, value: str | None) -> bool:
-        try:
-            difference = int(value or "") - int(self.values[0])
-        except (ValueError, IndexError):
+        texts = (value or "", *self.values)
+        if len(texts) != 2 or not all(_WHOLE_NUMBER.fullmatch(text) for text in texts):
             return False
+        difference = int(texts[0]) - int(texts[1])
         return difference > 0 if self.operator == "Gt" else difference < 0
 
 
@@ -74,7 +78,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toleration:
-    """A pod toleration; an empty key with Exists tolerates everything, an empty effect any effect."""
+    """A pod toleration; an empty key with Exists tolerates all, an empty effect any effect."""
 
     key: str = ""
     operator: str = "Equal"
@@ -87,7 +91,9 @@ class Toleration:
             return False
         if self.operator == "Exists":
             return not self.key or self.key == taint.key
-        return self.key == taint.key and self.value == taint.value
+        return (
+            self.operator in ("", "Equal") and self.key == taint.key and self.value == taint.value
+        )
 
 
 def untolerated(taints: tuple[Taint, ...], tolerations: tuple[Toleration, ...]) -> Taint | None:

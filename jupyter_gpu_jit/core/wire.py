@@ -1,4 +1,4 @@
-"""What is written on Kubernetes objects, and how it is read back: the meeting place of hub and provisioner.
+"""What is written on Kubernetes objects and read back: where hub and provisioner meet.
 
 Names of gate, annotations, labels, taints and conditions, and pure translations between the
 API server's JSON and the types of model.py. Schemas: docs/wire/*.json.
@@ -6,11 +6,17 @@ API server's JSON and the types of model.py. Schemas: docs/wire/*.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import Defect, UserError
+from .annotations import WIRE_VERSION as WIRE_VERSION
+from .annotations import canonical as canonical
+from .annotations import decode_session as decode_session
+from .annotations import decode_status as decode_status
+from .annotations import encode_session as encode_session
+from .annotations import encode_status as encode_status
 from .model import (
     BoundPod,
     Condition,
@@ -20,12 +26,9 @@ from .model import (
     Offering,
     Resources,
     SessionPod,
-    SessionRequest,
-    SessionStatus,
 )
 from .quantity import format_time, parse_bytes, parse_count, parse_cpu, parse_time
 from .requirements import (
-    CapacityPolicy,
     CapacityType,
     LabelRequirement,
     Requirements,
@@ -66,66 +69,15 @@ LAUNCHED, REGISTERED, INITIALISED, TERMINATING = (
     "Initialised",
     "Terminating",
 )
-WIRE_VERSION = 1
 
 
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+# --- what the pod itself asks for ------------------------------------------------------------
 
 
-# --- the session request ---------------------------------------------------------------------
-
-
-def encode_session(request: SessionRequest) -> str:
-    """Text of the session annotation, as the spawner writes it."""
-    needs = request.requirements
-    return canonical(
-        {
-            "v": WIRE_VERSION,
-            "user": request.user,
-            "server": request.server,
-            "profile": request.profile,
-            "resources": {
-                "cpu_millicpu": request.resources.cpu_millicpu,
-                "memory_bytes": request.resources.memory_bytes,
-                "gpus": request.resources.gpus,
-            },
-            "requirements": {
-                "gpu_models": list(needs.gpu_models),
-                "gpu_memory_gib": needs.gpu_memory_gib,
-                "capacity": needs.capacity.value,
-                "zones": list(needs.zones),
-                "architectures": list(needs.architectures),
-                "max_usd_per_hour_micro": needs.max_usd_per_hour_micro,
-            },
-            "group": request.group,
-        }
-    )
-
-
-def _decode_annotation(text: str) -> dict[str, Any]:
-    try:
-        body = json.loads(text)
-    except ValueError:
-        raise UserError("The session annotation is not JSON.", reason="BadSession") from None
-    if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
-        raise UserError(
-            f"The session annotation is not of version {WIRE_VERSION}.", reason="BadSession"
-        )
-    return body
-
-
-def _decode_requirements(body: Json, spec: Json) -> Requirements:
-    needs = body.get("requirements") or {}
-    cap = needs.get("max_usd_per_hour_micro")
-    return Requirements(
-        gpu_models=tuple(str(m) for m in needs.get("gpu_models") or ()),
-        gpu_memory_gib=int(needs.get("gpu_memory_gib") or 0),
-        capacity=CapacityPolicy(needs.get("capacity") or "spot"),
-        zones=tuple(str(z) for z in needs.get("zones") or ()),
-        architectures=tuple(str(a) for a in needs.get("architectures") or ("amd64",)),
-        max_usd_per_hour_micro=None if cap is None else int(cap),
+def pod_requirements(asked: Requirements, spec: Json) -> Requirements:
+    """What the annotation asks for, with the pod's own selector, affinity and tolerations."""
+    return replace(
+        asked,
         node_labels=_own_selector(spec),
         node_terms=_affinity_terms(spec),
         tolerations=_tolerations(spec),
@@ -146,10 +98,15 @@ def _affinity_terms(spec: Json) -> tuple[tuple[LabelRequirement, ...], ...]:
             LabelRequirement(
                 key=row["key"], operator=row["operator"], values=tuple(row.get("values") or ())
             )
-            for row in term.get("matchExpressions") or ()
+            for row in (*(term.get("matchExpressions") or ()), *_field_rows(term))
         )
         for term in required.get("nodeSelectorTerms") or ()
     )
+
+
+def _field_rows(term: Json) -> tuple[Json, ...]:
+    """Rows on fields (a node's name) as rows no label satisfies: such a node is never ours."""
+    return tuple({**row, "operator": "Fields"} for row in term.get("matchFields") or ())
 
 
 def _tolerations(spec: Json) -> tuple[Toleration, ...]:
@@ -170,21 +127,31 @@ def _tolerations(spec: Json) -> tuple[Toleration, ...]:
 def pod_resources(spec: Json) -> Resources:
     """What an admitted pod takes from its node: as kube-scheduler counts it.
 
-    Sum of containers (and sidecars, the init containers that keep running), or the largest
-    init step when that is more, plus the pod's overhead.
+    Sum of containers and sidecars (init containers that keep running), or the largest init
+    step beside the sidecars started before it when that is more; requests of the pod as a
+    whole replace those of its containers; then the pod's overhead.
+    (k8s.io/component-helpers/resource, PodRequests)
     """
-    steady = _sum_requests(spec.get("containers") or ())
-    peak = Resources()
+    sidecars = peak = Resources()
     for container in spec.get("initContainers") or ():
-        own = _requests(container)
+        step = sidecars + _requests(container)
+        peak = _largest(peak, step)
         if container.get("restartPolicy") == "Always":
-            steady = steady + own
-            peak = _largest(peak, steady)
-        else:
-            sidecars = steady - _sum_requests(spec.get("containers") or ())
-            peak = _largest(peak, sidecars + own)
-    total = _largest(steady, peak) + _amounts(spec.get("overhead") or {})
-    return total + Resources(pods=1)
+            sidecars = step
+    total = _largest(_sum_requests(spec.get("containers") or ()) + sidecars, peak)
+    whole = _whole_pod(total, spec.get("resources") or {})
+    return whole + _amounts(spec.get("overhead") or {}) + Resources(pods=1)
+
+
+def _whole_pod(total: Resources, resources: Json) -> Resources:
+    """The total with what the pod as a whole requests (CPU and memory only) in its place."""
+    stated = _stated(resources)
+    own = _amounts(stated)
+    return replace(
+        total,
+        cpu_millicpu=own.cpu_millicpu if "cpu" in stated else total.cpu_millicpu,
+        memory_bytes=own.memory_bytes if "memory" in stated else total.memory_bytes,
+    )
 
 
 def _sum_requests(containers: Sequence[Json]) -> Resources:
@@ -195,8 +162,12 @@ def _sum_requests(containers: Sequence[Json]) -> Resources:
 
 
 def _requests(container: Json) -> Resources:
-    resources = container.get("resources") or {}
-    return _amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+    return _amounts(_stated(container.get("resources") or {}))
+
+
+def _stated(resources: Json) -> dict[str, Any]:
+    """Requests; a limit without one is its request, as admission fills it in."""
+    return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
 
 
 def _amounts(amounts: Json) -> Resources:
@@ -228,18 +199,15 @@ def read_session_pod(pod: Json) -> SessionPod:
     """A session's pod. Raises UserError when its annotation cannot be read."""
     meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     annotations = meta.get("annotations") or {}
-    body = _decode_annotation(annotations.get(SESSION_ANNOTATION, ""))
+    asked = decode_session(annotations.get(SESSION_ANNOTATION, ""))
     released = annotations.get(RELEASED_ANNOTATION)
     claim = annotations.get(CLAIM_ANNOTATION, "")
-    request = SessionRequest(
+    request = replace(
+        asked,
         uid=meta["uid"],
-        user=str(body.get("user", "")),
-        server=str(body.get("server", "")),
-        profile=str(body.get("profile", "")),
         resources=pod_resources(spec),
-        requirements=_decode_requirements(body, spec),
+        requirements=pod_requirements(asked.requirements, spec),
         created_at=parse_time(meta["creationTimestamp"]),
-        group=str(body.get("group") or ""),
         place=claim,
     )
     return SessionPod(
@@ -279,48 +247,6 @@ def read_bound_pod(pod: Json) -> BoundPod:
 def _pod_ready(status: Json) -> bool:
     conditions = status.get("conditions") or ()
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def encode_status(status: SessionStatus) -> str:
-    """Text of the status annotation, as the provisioner writes it."""
-    return canonical(
-        {
-            "v": WIRE_VERSION,
-            "stage": status.stage,
-            "since": format_time(status.since),
-            "reason": status.reason,
-            "node": status.node,
-            "instance_type": status.instance_type,
-            "zone": status.zone,
-            "capacity_type": status.capacity_type,
-            "usd_per_hour_micro": status.usd_per_hour_micro,
-            "eta_seconds": status.eta_seconds,
-            "message": status.message,
-        }
-    )
-
-
-def decode_status(text: str | None) -> SessionStatus | None:
-    """The status record, or None when there is none that can be read."""
-    try:
-        body = json.loads(text or "null")
-        if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
-            return None
-        eta = body.get("eta_seconds")
-        return SessionStatus(
-            stage=str(body["stage"]),
-            since=parse_time(body["since"]),
-            reason=str(body.get("reason", "")),
-            node=str(body.get("node", "")),
-            instance_type=str(body.get("instance_type", "")),
-            zone=str(body.get("zone", "")),
-            capacity_type=str(body.get("capacity_type", "")),
-            usd_per_hour_micro=int(body.get("usd_per_hour_micro") or 0),
-            eta_seconds=None if eta is None else int(eta),
-            message=str(body.get("message", "")),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 # --- nodes -----------------------------------------------------------------------------------
@@ -408,9 +334,14 @@ def read_claim(body: Json) -> NodeClaim:
     """A GpuNodeClaim. Raises Defect when it is not one we could have written."""
     try:
         return _read_claim(body)
-    except (KeyError, ValueError, TypeError) as error:
-        name = (body.get("metadata") or {}).get("name", "?")
+    except (KeyError, ValueError, TypeError, AttributeError, UserError) as error:
+        name = _name_of(body)
         raise Defect(f"GpuNodeClaim {name} cannot be read: {error!r}.") from error
+
+
+def _name_of(body: Json) -> str:
+    meta = body.get("metadata")
+    return str(meta.get("name", "?")) if isinstance(meta, Mapping) else "?"
 
 
 def _read_claim(body: Json) -> NodeClaim:
@@ -468,11 +399,5 @@ def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Con
     kept = [c for c in conditions if c.type != new.type]
     old = next((c for c in conditions if c.type == new.type), None)
     if old is not None and old.status == new.status:
-        new = Condition(
-            type=new.type,
-            status=new.status,
-            since=old.since,
-            reason=new.reason,
-            message=new.message,
-        )
+        new = replace(new, since=old.since)
     return (*kept, new)

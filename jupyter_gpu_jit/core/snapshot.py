@@ -149,7 +149,7 @@ class _World:
     def seat(self, claim: NodeClaim) -> Seat:
         """The claim as a place with the room left on it; zero room when it must not be offered."""
         node = self.by_pin.get(claim.name) or self.by_provider.get(claim.provider_id)
-        seat = self._described(claim)
+        seat = self._promised(_as_launched(claim))
         if claim.is_true(wire.INITIALISED):
             seat = self._on_node(seat, node)
         elif node is not None and (node.unschedulable or node.deleting):
@@ -159,7 +159,7 @@ class _World:
         taken = self.released.get(claim.name, _NOTHING)
         if node is not None:
             taken = taken + self.bound.get(node.name, _NOTHING)
-        return replace(seat, residual=seat.total - taken)
+        return replace(seat, residual=seat.residual - taken)
 
     def _on_node(self, seat: Seat, node: Node | None) -> Seat:
         """The seat on its initialised node: what the node says replaces what we expected."""
@@ -176,51 +176,61 @@ class _World:
             node_name=node.name,
         )
 
-    def _described(self, claim: NodeClaim) -> Seat:
-        """What is known of the claim without looking at a node."""
-        if claim.instance_type:
-            return self._launched(claim)
-        return self._promised(claim)
-
-    def _launched(self, claim: NodeClaim) -> Seat:
-        chosen = Offering(
-            instance_type=claim.instance_type,
-            zone=claim.zone,
-            capacity_type=CapacityType(claim.capacity_type or CapacityType.ON_DEMAND),
-            usd_per_hour_micro=claim.usd_per_hour_micro,
-        )
-        seat = self._promised(replace(claim, offerings=(chosen,)))
-        return replace(seat, node_name=claim.node_name)
-
     def _promised(self, claim: NodeClaim) -> Seat:
-        """What holds whichever of the claim's offerings is launched.
+        """What to expect of a claim: its most preferred offering, with the room all of them have.
 
-        Text fields that differ between offerings are empty, sizes are the smallest, the price
-        is the highest; of both capacity types Spot counts, which nobody takes for safer than
-        it is.
+        Every offering serves every session the claim was planned for, so the first one does:
+        those sessions find their place again in the next plan. Somebody else who is planned
+        onto it is still gated when the launch turns out differently, and is planned again.
         """
         kinds = [self.types.get(offering.instance_type) for offering in claim.offerings]
         known = [kind for kind in kinds if kind is not None]
-        total, labels = _NOTHING, dict[str, str]()
-        if known and len(known) == len(kinds):
-            total = reduce(Resources.at_most, (kind.allocatable for kind in known))
-            labels = _common_labels(claim.name, known, claim.offerings)
-        capacity = {offering.capacity_type for offering in claim.offerings}
+        if not known or len(known) < len(kinds):
+            return _unknown(claim)
+        kind, best = known[0], claim.offerings[0]
         return Seat(
             place=claim.name,
             ready=False,
-            residual=total,
-            total=total,
-            labels=labels,
+            residual=reduce(Resources.at_most, (each.allocatable for each in known)),
+            total=kind.allocatable,
+            labels={**node_labels(kind, best), wire.PIN_LABEL: claim.name},
             taints=node_taints(),
-            instance_type=_common(o.instance_type for o in claim.offerings),
-            zone=_common(o.zone for o in claim.offerings),
-            capacity_type=capacity.pop() if len(capacity) == 1 else CapacityType.SPOT,
-            gpu_model=_common(kind.gpu_model for kind in known),
-            gpu_memory_mib=min((kind.gpu_memory_mib for kind in known), default=0),
-            architecture=_common(kind.architecture for kind in known),
-            usd_per_hour_micro=max((o.usd_per_hour_micro for o in claim.offerings), default=0),
+            node_name=claim.node_name,
+            instance_type=kind.name,
+            zone=best.zone,
+            capacity_type=best.capacity_type,
+            gpu_model=kind.gpu_model,
+            gpu_memory_mib=kind.gpu_memory_mib,
+            architecture=kind.architecture,
+            usd_per_hour_micro=best.usd_per_hour_micro,
         )
+
+
+def _unknown(claim: NodeClaim) -> Seat:
+    """A claim of a type the catalogue does not have: no room before its node says how much."""
+    seat = Seat(place=claim.name, ready=False, residual=_NOTHING, total=_NOTHING, labels={})
+    for best in claim.offerings[:1]:
+        seat = replace(
+            seat,
+            instance_type=best.instance_type,
+            zone=best.zone,
+            capacity_type=best.capacity_type,
+            usd_per_hour_micro=best.usd_per_hour_micro,
+        )
+    return seat
+
+
+def _as_launched(claim: NodeClaim) -> NodeClaim:
+    """The claim with what was launched as its only offering, once that is known."""
+    if not claim.instance_type:
+        return claim
+    launched = Offering(
+        instance_type=claim.instance_type,
+        zone=claim.zone,
+        capacity_type=CapacityType(claim.capacity_type or CapacityType.ON_DEMAND),
+        usd_per_hour_micro=claim.usd_per_hour_micro,
+    )
+    return replace(claim, offerings=(launched,))
 
 
 def _loads(
@@ -248,20 +258,3 @@ def _loads(
 def _takes_sessions(node: Node) -> bool:
     barred = node.unschedulable or node.deleting or wire.UNREGISTERED_TAINT in node.taints
     return node.ready and not barred
-
-
-def _common(values: Iterable[str]) -> str:
-    """The value when there is only one, else empty."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else ""
-
-
-def _common_labels(
-    name: str, kinds: Sequence[InstanceType], offerings: Sequence[Offering]
-) -> dict[str, str]:
-    """Labels the claim's node will have for certain; one that differs is left out."""
-    possible = [
-        node_labels(kind, offering) for kind, offering in zip(kinds, offerings, strict=True)
-    ]
-    certain = set.intersection(*(set(labels.items()) for labels in possible))
-    return {**dict(sorted(certain)), wire.PIN_LABEL: name}

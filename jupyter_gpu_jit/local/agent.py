@@ -10,27 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.model import InstanceType
 from ..core.quantity import format_bytes, format_cpu, format_time
-from ..core.requirements import CapacityType
-from ..core.wire import (
-    ARCH_LABEL,
-    CAPACITY_LABEL,
-    GPU_RESOURCE,
-    GPU_TAINT,
-    INSTANCE_TYPE_LABEL,
-    PURPOSE_LABEL,
-    UNREGISTERED_TAINT,
-    USER_TAINT,
-    ZONE_LABEL,
-    taint_json,
-)
+from ..core.wire import GPU_RESOURCE
 from ..errors import AlreadyExists, Expired, NotFound, TransientError
-from ..ports import LEASES, NODES, PODS, Clock, Cluster, Instance
+from ..ports import LEASES, NODES, PODS, Clock, Cluster, Instance, Json
+from ..sim.kubelet import NodeSpec, node_json
 from .pods import RETRY_SECONDS, Ground, PodRun, persist
 from .processes import Devices, Host
 
@@ -63,9 +51,10 @@ class NodeAgent:
         host: Host,
         delays: Delays | None = None,
     ) -> None:
-        self.name = node_name(instance)
+        self._spec = NodeSpec(instance=instance, instance_type=instance_type)
+        self.name = self._spec.name
         self._cluster, self._clock = cluster, clock
-        self._instance, self._type = instance, instance_type
+        self._type = instance_type
         self._delays = delays or Delays()
         self._ground = Ground(
             cluster=cluster,
@@ -95,18 +84,17 @@ class NodeAgent:
 
     async def _join(self) -> None:
         await self._clock.sleep(self._delays.register_seconds)
-        body = node_object(self._instance, self._type)
+        body = node_json(self._spec, self._clock.now())
         await persist(lambda: self._cluster.create(NODES, body))
-        await self._report(ready=False, gpus=0)
 
     async def _become_ready(self) -> None:
         await self._clock.sleep(self._delays.ready_seconds)
-        await self._report(ready=True, gpus=0)
+        await self._report(gpus=0)
         await self._clock.sleep(self._delays.gpus_seconds)
-        await self._report(ready=True, gpus=self._type.allocatable.gpus)
+        await self._report(gpus=self._type.allocatable.gpus)
 
-    async def _report(self, *, ready: bool, gpus: int) -> None:
-        patch = node_status(self._type, ready=ready, gpus=gpus, now=self._clock.now())
+    async def _report(self, *, gpus: int) -> None:
+        patch = node_status(self._type, gpus=gpus, now=self._clock.now())
         await persist(lambda: self._cluster.patch(NODES, self.name, patch, subresource="status"))
 
     async def _keep_lease(self) -> None:
@@ -174,7 +162,7 @@ class NodeAgent:
     def _selector(self) -> str:
         return f"spec.nodeName={self.name}"
 
-    def _see(self, pod: Mapping[str, Any]) -> None:
+    def _see(self, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
         if uid not in self._runs:
             self._runs[uid] = PodRun(self._ground, pod)
@@ -198,39 +186,8 @@ class NodeAgent:
         return done
 
 
-def node_name(instance: Instance) -> str:
-    """Name of an instance's Node."""
-    return f"node-{instance.id}"
-
-
-def node_object(instance: Instance, kind: InstanceType) -> dict[str, Any]:
-    """The Node as it registers: tainted, with what the cloud knows about it as labels."""
-    name = node_name(instance)
-    labels = {
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": "linux",
-        ARCH_LABEL: kind.architecture,
-        INSTANCE_TYPE_LABEL: instance.instance_type,
-        ZONE_LABEL: instance.zone,
-        CAPACITY_LABEL: CapacityType(instance.capacity_type).value,
-        PURPOSE_LABEL: "user",
-    }
-    taints = [UNREGISTERED_TAINT, USER_TAINT]
-    if kind.allocatable.gpus:
-        taints.append(GPU_TAINT)
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "providerID": instance.provider_id,
-            "taints": [taint_json(taint) for taint in taints],
-        },
-    }
-
-
-def node_status(kind: InstanceType, *, ready: bool, gpus: int, now: float) -> dict[str, Any]:
-    """Status patch of a Node; ``gpus`` is what the device plugin has reported so far."""
+def node_status(kind: InstanceType, *, gpus: int, now: float) -> Json:
+    """Status patch of a Node that is Ready; ``gpus`` is what its device plugin reported so far."""
     room = kind.allocatable
     amounts = {
         "cpu": format_cpu(room.cpu_millicpu),
@@ -242,17 +199,12 @@ def node_status(kind: InstanceType, *, ready: bool, gpus: int, now: float) -> di
     moment = format_time(now)[:19] + "Z"
     condition = {
         "type": "Ready",
-        "status": str(ready),
-        "reason": "KubeletReady" if ready else "KubeletNotReady",
-        "message": "process node agent is ready" if ready else "process node agent is starting",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "process node agent is ready",
         "lastHeartbeatTime": moment,
         "lastTransitionTime": moment,
     }
     addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
-    status = {
-        "capacity": amounts,
-        "allocatable": amounts,
-        "conditions": [condition],
-        "addresses": addresses,
-    }
-    return {"status": status}
+    status = {"conditions": [condition], "addresses": addresses}
+    return {"status": {**status, "capacity": amounts, "allocatable": amounts}}

@@ -11,19 +11,20 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..core.wire import pod_resources
 from ..errors import Conflict, NotFound, TransientError
-from ..ports import EVENTS, PODS, Clock, Cluster
+from ..ports import EVENTS, PODS, Clock, Cluster, Json
+from ..sim import podstatus
 from . import reports
 from .processes import SERVICE_URL, Devices, Host, SessionProcess, command_line, environment
 
 log = logging.getLogger(__name__)
-Json = Mapping[str, Any]
+T = TypeVar("T")
 DEFAULT_GRACE_SECONDS = 30.0
 RETRY_SECONDS = 0.5
 READY_POLL_SECONDS = 0.05
@@ -45,21 +46,20 @@ class Ground:
     pull_seconds: float = 0.5
 
 
-async def persist(call: Callable[[], Awaitable[Any]]) -> None:
-    """Repeat a write while the API server is away; gone or replaced objects end it quietly."""
+async def persist(call: Callable[[], Awaitable[T]]) -> T | None:
+    """Repeat a write while the API server is away; None when the object is gone or another."""
     while True:
         try:
-            await call()
-            return
+            return await call()
         except (NotFound, Conflict):
-            return
+            return None
         except TransientError as error:
             log.warning("write repeated", extra={"reason": error.reason})
             await asyncio.sleep(RETRY_SECONDS)
 
 
 class PodRun:
-    """Runs one pod. ``run`` returns when the pod object is gone; cancelled, it kills the process."""
+    """Runs one pod; ``run`` returns when the object is gone, and kills the process if cancelled."""
 
     def __init__(self, ground: Ground, pod: Json) -> None:
         self._ground = ground
@@ -100,13 +100,7 @@ class PodRun:
         wanted = pod_resources(self._pod["spec"]).gpus
         gpus = self._ground.devices.take(wanted)
         if gpus is None:
-            # The kubelet's own words when the device plugin has too few left.
-            await self._patch(
-                reports.refused(
-                    "UnexpectedAdmissionError",
-                    f"Allocate failed: {wanted} of nvidia.com/gpu requested, fewer are free.",
-                )
-            )
+            await self._write(podstatus.admission_failed())
             return
         address = self._ground.host.addresses.take(self._port())
         try:
@@ -116,6 +110,7 @@ class PodRun:
             self._ground.devices.give_back(gpus)
 
     async def _contained(self, address: str, gpus: tuple[int, ...]) -> None:
+        await self._write(podstatus.waiting(self._pod, now=self._now()))
         await self._pull()
         if self._ending.is_set():
             return
@@ -123,7 +118,7 @@ class PodRun:
             process = await self._start(address, gpus)
         except OSError as error:
             await self._tell("Failed", f"Error: cannot start the container: {error}")
-            await self._patch(reports.refused("StartError", f"Cannot start: {error}"))
+            await self._write(reports.cannot_start(f"Cannot start: {error}"))
             return
         self._process = process
         try:
@@ -159,23 +154,21 @@ class PodRun:
     async def _supervise(self, process: SessionProcess, address: str) -> None:
         if self._ending.is_set():
             process.stop(self._grace_seconds)
-        now = self._ground.clock.now
-        placed = reports.Placed(pod=self._pod, address=address, started_at=now())
         await self._tell("Started", f"Started container {self._container['name']}")
-        reporting = asyncio.create_task(self._report(placed))
+        reporting = asyncio.create_task(self._report(address))
         try:
             code = await process.wait()
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
         if not self._ending.is_set():  # otherwise the pod is gone in a moment, as on a kubelet
-            await self._patch(reports.finished(placed, exit_code=code, now=now()))
+            await self._write(reports.finished(self._pod, exit_code=code, now=self._now()))
 
-    async def _report(self, placed: reports.Placed) -> None:
-        now = self._ground.clock.now
-        await self._patch(reports.running(placed, ready=False, now=now()))
-        await _answers(placed.address, self._port())
-        await self._patch(reports.running(placed, ready=True, now=now()))
+    async def _report(self, address: str) -> None:
+        """Phase, address and container status in one patch: KubeSpawner reads them together."""
+        await self._write(podstatus.running(self._pod, now=self._now(), address=address))
+        await _answers(address, self._port())
+        await self._write(podstatus.ready(self._pod, now=self._now()))
 
     def _port(self) -> int:
         """The port the container listens on; 0 when it says none."""
@@ -185,28 +178,26 @@ class PodRun:
         ports = self._container.get("ports") or ()
         return int(ports[0]["containerPort"]) if ports else NO_PORT
 
+    def _now(self) -> float:
+        return self._ground.clock.now()
+
     async def _tell(self, reason: str, message: str) -> None:
-        now = self._ground.clock.now()
-        number = int(now * 1e6) * 1000 + next(self._event_numbers)
-        body = reports.event(
-            self._pod,
-            name=f"{self._meta['name']}.{number:x}",
-            reason=reason,
-            message=message,
-            now=now,
-        )
+        number = int(self._now() * 1e6) * 1000 + next(self._event_numbers)
+        name = f"{self._meta['name']}.{number:x}"
+        body = reports.event(self._pod, name=name, reason=reason, message=message, now=self._now())
         namespace = self._meta["namespace"]
         await persist(lambda: self._ground.cluster.create(EVENTS, body, namespace=namespace))
 
-    async def _patch(self, patch: dict[str, Any]) -> None:
-        # The uid keeps a late report off a new pod of the same name (409).
-        body = {"metadata": {"uid": self._meta["uid"]}, **patch}
+    async def _write(self, status: Json) -> None:
+        """Patch the status; the uid keeps a late report off a new pod of the same name (409)."""
+        body = {"metadata": {"uid": self._meta["uid"]}, "status": status}
         name, namespace = self._meta["name"], self._meta["namespace"]
-        await persist(
+        stored = await persist(
             lambda: self._ground.cluster.patch(
                 PODS, name, body, namespace=namespace, subresource="status"
             )
         )
+        self._pod = stored or self._pod
 
 
 async def _answers(address: str, port: int) -> None:

@@ -90,6 +90,15 @@ def _own_selector(spec: Json) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((k, v) for k, v in selector.items() if k != PIN_LABEL))
 
 
+def scheduling_requirements(spec: Json) -> Requirements:
+    """What a scheduler enforces of a pod's spec besides its size; the pin is included."""
+    return Requirements(
+        node_labels=tuple(sorted((spec.get("nodeSelector") or {}).items())),
+        node_terms=_affinity_terms(spec),
+        tolerations=_tolerations(spec),
+    )
+
+
 def _affinity_terms(spec: Json) -> tuple[tuple[LabelRequirement, ...], ...]:
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}

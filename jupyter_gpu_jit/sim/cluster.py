@@ -172,16 +172,34 @@ class MemoryCluster:
         grace_seconds: int | None = None,
     ) -> None:
         """See ports.Cluster."""
+        await self.remove(
+            kind,
+            name,
+            namespace=namespace,
+            uid=uid,
+            resource_version=resource_version,
+            grace_seconds=grace_seconds,
+        )
+
+    async def remove(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+    ) -> Json:
+        """As ``delete``, but answers what the HTTP face has to show: the object as it was left."""
         rules = self._rules_of(kind)
         await asyncio.sleep(0)
         old = self._find(rules, name, namespace)
         check_preconditions(old, uid=uid, resource_version=resource_version)
         left = after_delete(rules, old, grace_seconds, self._clock.now())
-        if left is None:
-            self._remove(rules, old)
-        else:
-            self._store(rules, old, left)
+        stored = self._remove(rules, old) if left is None else self._store(rules, old, left)
         await asyncio.sleep(0)
+        return _copied(stored)
 
     def watch(
         self,

@@ -1,0 +1,47 @@
+"""What a new node will look like to a scheduler: its labels and taints.
+
+The planner checks sessions against these before a node exists; whatever makes nodes (simulated
+kubelet, local agent, launch template) registers them with the same ones.
+"""
+
+from __future__ import annotations
+
+from .model import InstanceType, Offering
+from .requirements import Taint, Toleration
+from .wire import (
+    ARCH_LABEL,
+    CAPACITY_LABEL,
+    GPU_TAINT,
+    INSTANCE_TYPE_LABEL,
+    PURPOSE_LABEL,
+    USER_TAINT,
+    ZONE_LABEL,
+)
+
+OS_LABEL = "kubernetes.io/os"
+
+SESSION_TOLERATIONS = (
+    Toleration(key=GPU_TAINT.key, operator="Exists", effect=GPU_TAINT.effect),
+    Toleration(key=USER_TAINT.key, value=USER_TAINT.value, effect=USER_TAINT.effect),
+)
+"""What every session pod tolerates, so that it may sit on any of our nodes."""
+
+NODE_TAINTS = (GPU_TAINT, USER_TAINT)
+"""Permanent taints of each of our nodes, with or without GPUs (design.md section 4, step 5)."""
+
+
+def node_labels(instance_type: InstanceType, offering: Offering) -> dict[str, str]:
+    """Labels of a node launched from ``offering``, except its host name and its claim."""
+    return {
+        ARCH_LABEL: instance_type.architecture,
+        CAPACITY_LABEL: offering.capacity_type.value,
+        INSTANCE_TYPE_LABEL: instance_type.name,
+        OS_LABEL: "linux",
+        PURPOSE_LABEL: "user",
+        ZONE_LABEL: offering.zone,
+    }
+
+
+def node_taints() -> tuple[Taint, ...]:
+    """Permanent taints of a new node."""
+    return NODE_TAINTS

@@ -1,0 +1,187 @@
+"""Why nothing serves a session, in one sentence, and the smallest change that would help.
+
+Looked at only for shapes that found no place: every pool is asked for all the requirements it
+fails, so the counts and the suggestions come from the same checks that planned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..model import Offering, Refusal, Resources
+from ..quantity import format_cpu, format_usd
+from ..requirements import CapacityPolicy
+from . import market as m
+from .market import Entry, pool_failures, share_micro, type_failures
+from .shapes import Shape
+
+NO_POOLS, SPENDING_CAP = "NoPools", "SpendingCap"
+REASONS = {
+    m.GPU_MODEL: "NoSuchGpuModel",
+    m.GPU_MEMORY: "NoSuchGpuMemory",
+    m.ARCHITECTURE: "NoSuchArchitecture",
+    m.SIZE: "TooLarge",
+    m.TAINTS: "TaintNotTolerated",
+    m.ZONE: "NoSuchZone",
+    m.CAPACITY: "NoSuchCapacityType",
+    m.LABELS: "NodeSelectorMismatch",
+    m.PRICE: "OverSessionCap",
+    m.AVAILABILITY: "InsufficientCapacity",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A refusal's words. ``alternative`` is "" when no single change would help."""
+
+    reason: str
+    message: str
+    alternative: str
+    temporary: bool
+    excluded: tuple[tuple[str, int], ...] = ()
+
+    def refusal(self, session: str) -> Refusal:
+        """The same for one session."""
+        text = f"{self.message}; {self.alternative}." if self.alternative else f"{self.message}."
+        return Refusal(
+            session=session,
+            reason=self.reason,
+            message=text,
+            temporary=self.temporary,
+            excluded=self.excluded,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """A pool and the requirements it fails."""
+
+    entry: Entry
+    pool: Offering
+    failed: tuple[str, ...]
+
+
+def explain(shape: Shape, entries: Sequence[Entry]) -> Explanation:
+    """Why none of the pools serves the shape. At least one requirement must fail everywhere."""
+    misses = list(_misses(shape, entries))
+    if not misses:
+        kind = "type with a GPU" if shape.size.gpus else "instance type"
+        return Explanation(NO_POOLS, f"No eligible {kind} is on sale", "", False)
+    excluded = _excluded(misses)
+    last, count = excluded[-1]
+    return Explanation(
+        reason=REASONS[last],
+        message=f"{_asked(shape)}: 0 of {count} pools {_verb(shape, last)}",
+        alternative=_alternative(shape, misses),
+        temporary=any(miss.failed == (m.AVAILABILITY,) for miss in misses),
+        excluded=excluded,
+    )
+
+
+def over_budget(cheapest_micro: int, left_micro: int, cap_micro: int) -> Explanation:
+    """Why a session waits that pools would serve, had the hub's spending cap room for one."""
+    message = (
+        f"A node for it costs {format_usd(cheapest_micro)}/h or more, and the hub's cap of "
+        f"{format_usd(cap_micro)}/h leaves {format_usd(max(left_micro, 0))}/h now"
+    )
+    return Explanation(SPENDING_CAP, message, "it starts when others stop", True)
+
+
+def _misses(shape: Shape, entries: Sequence[Entry]) -> Iterator[_Miss]:
+    for entry in entries:
+        if shape.cpu_only or entry.type.allocatable.gpus > 0:
+            of_type = tuple(type_failures(shape, entry))
+            for pool in entry.pools:
+                yield _Miss(entry, pool, of_type + tuple(pool_failures(shape, entry, pool)))
+
+
+def _excluded(misses: Sequence[_Miss]) -> tuple[tuple[str, int], ...]:
+    """How many pools each requirement removed of those the earlier ones left."""
+    counts = Counter(miss.failed[0] for miss in misses)
+    return tuple((check, counts[check]) for check in REASONS if counts[check])
+
+
+def _asked(shape: Shape) -> str:
+    """What restricts the choice, in words."""
+    needs, words = shape.needs, []
+    if shape.size.gpus and needs.gpu_models:
+        words.append(f"{shape.size.gpus} x {' or '.join(needs.gpu_models)}")
+    elif shape.size.gpus:
+        words.append(_plural(shape.size.gpus, "GPU"))
+    if shape.size.gpus and needs.gpu_memory_gib:
+        words.append(f"{needs.gpu_memory_gib} GB per GPU")
+    if not words:
+        words.append(f"{format_cpu(shape.size.cpu_millicpu)} CPU and {_gib(shape.size)}")
+    if needs.zones:
+        words.append(f"in {' or '.join(needs.zones)}")
+    if needs.capacity is not CapacityPolicy.SPOT_THEN_ON_DEMAND:
+        words.append(f"{needs.capacity.value} only")
+    if needs.max_usd_per_hour_micro is not None:
+        words.append(f"at most {format_usd(needs.max_usd_per_hour_micro)}/h")
+    return _and(words)
+
+
+def _verb(shape: Shape, check: str) -> str:
+    """What the last pools that were left do not do."""
+    return {
+        m.GPU_MODEL: "have that GPU",
+        m.GPU_MEMORY: "have that much memory per GPU",
+        m.ARCHITECTURE: f"are {' or '.join(shape.needs.architectures)}",
+        m.SIZE: f"hold {_size(shape.size)}",
+        m.TAINTS: "have only taints that the pod tolerates",
+        m.ZONE: "are in that zone",
+        m.CAPACITY: f"are sold as {shape.needs.capacity.value}",
+        m.LABELS: "match the pod's node selector and affinity",
+        m.PRICE: "are within the session's price cap",
+        m.AVAILABILITY: "have capacity now",
+    }[check]
+
+
+def _alternative(shape: Shape, misses: Sequence[_Miss]) -> str:
+    """The first requirement, of those easiest to give up, that alone stands in the way."""
+    for check, words in _RELAXATIONS.items():
+        near = [miss for miss in misses if miss.failed == (check,)]
+        if near:
+            best = min(near, key=lambda miss: _nearness(shape, check, miss))
+            price = format_usd(share_micro(shape, best.entry, best.pool))
+            return f"{words(best)} from {price}/h"
+    return ""
+
+
+def _nearness(shape: Shape, check: str, miss: _Miss) -> tuple[int, int, str, str]:
+    """The most memory per GPU first where that is given up, then the cheapest for the session."""
+    memory = miss.entry.gpu_memory_gib if check == m.GPU_MEMORY else 0
+    price = share_micro(shape, miss.entry, miss.pool)
+    return (-memory, price, miss.entry.type.name, miss.pool.zone)
+
+
+_RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
+    m.CAPACITY: lambda miss: miss.pool.capacity_type.value,
+    m.ZONE: lambda miss: f"in {miss.pool.zone}",
+    m.PRICE: lambda miss: "without the cap",
+    m.GPU_MEMORY: lambda miss: f"with {miss.entry.gpu_memory_gib} GB per GPU",
+    m.GPU_MODEL: lambda miss: f"with {miss.entry.type.gpu_model}",
+    m.ARCHITECTURE: lambda miss: f"on {miss.entry.type.architecture}",
+    m.LABELS: lambda miss: "without its node selector and affinity",
+    m.TAINTS: lambda miss: "with tolerations for GPU and user nodes",
+    m.SIZE: lambda miss: f"with at most {_size(miss.entry.room)}",
+}
+
+
+def _size(size: Resources) -> str:
+    words = [_plural(size.gpus, "GPU")] if size.gpus else []
+    return _and([*words, f"{format_cpu(size.cpu_millicpu)} CPU", _gib(size)])
+
+
+def _gib(size: Resources) -> str:
+    return f"{size.memory_bytes / (1 << 30):.4g} GiB"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,0 +1,139 @@
+"""Sunk capacity first: who takes which seat that exists or is on its way.
+
+A session whose own place still holds it stays there, so that plans do not flap. GPU sessions
+choose before CPU-only ones, which keep off a GPU node while a GPU there is idle: they would keep
+a dear node alive for a GPU session that then cannot use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..gpus import nominal_memory_gib
+from ..model import Placement, Resources, Seat, SessionRequest
+from ..pricing import session_share_micro
+from ..requirements import Requirements, Taint, untolerated
+from ..wire import CAPACITY_LABEL, INSTANCE_TYPE_LABEL, UNREGISTERED_TAINT, ZONE_LABEL
+from .shapes import Shape
+
+READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
+
+
+def serves(shape: Shape, seat: Seat) -> bool:
+    """Whether the seat meets the shape's requirements, room aside."""
+    return _right_kind(shape, seat) and _right_offer(shape, seat) and _may_bind(shape.needs, seat)
+
+
+def _right_kind(shape: Shape, seat: Seat) -> bool:
+    needs = shape.needs
+    if needs.architectures and seat.architecture not in needs.architectures:
+        return False
+    if shape.cpu_only:
+        return True
+    if needs.gpu_models and seat.gpu_model not in needs.gpu_models:
+        return False
+    return nominal_memory_gib(seat.gpu_model, seat.gpu_memory_mib) >= needs.gpu_memory_gib
+
+
+def _right_offer(shape: Shape, seat: Seat) -> bool:
+    needs, cap = shape.needs, shape.needs.max_usd_per_hour_micro
+    if needs.zones and seat.zone not in needs.zones:
+        return False
+    if not needs.capacity.allows(seat.capacity_type):
+        return False
+    return cap is None or seat_share_micro(shape.size, seat) <= cap
+
+
+def _may_bind(needs: Requirements, seat: Seat) -> bool:
+    taints = seat.taints if seat.ready else tuple(t for t in seat.taints if not _passing(t))
+    return needs.labels_match(seat.labels) and untolerated(taints, needs.tolerations) is None
+
+
+def _passing(taint: Taint) -> bool:
+    """Whether a node that is still joining loses that taint by itself."""
+    return taint.key == UNREGISTERED_TAINT.key or taint.key.startswith(
+        ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+    )
+
+
+def _undecided(seat: Seat) -> bool:
+    """Whether the claim still lists several offerings: all of them serve whom it was planned for.
+
+    Its fields then hold only what they have in common, which is too little to check against.
+    """
+    decided = {INSTANCE_TYPE_LABEL, ZONE_LABEL, CAPACITY_LABEL} <= seat.labels.keys()
+    return not seat.ready and not decided
+
+
+def might_serve(shape: Shape, seat: Seat) -> bool:
+    """Whether the seat may serve a session that was planned onto it, room aside."""
+    return _undecided(seat) or serves(shape, seat)
+
+
+def seat_share_micro(size: Resources, seat: Seat) -> int:
+    """What a session of that size costs on the seat, micro-USD per hour."""
+    return session_share_micro(seat.usd_per_hour_micro, size, seat.total)
+
+
+class Seating:
+    """Gives sessions to seats, cheapest node to keep first; ``room`` is what is left of each."""
+
+    def __init__(
+        self, seats: Sequence[Seat], shapes: Sequence[Shape], is_stranded: Callable[[Shape], bool]
+    ) -> None:
+        ranked = sorted(seats, key=lambda s: (s.usd_per_hour_micro, s.place))
+        self.room = {seat.place: seat.residual for seat in ranked}
+        self._by_place = {seat.place: seat for seat in ranked}
+        self._ranked = {ready: [s for s in ranked if s.ready is ready] for ready in (True, False)}
+        self._shape_of = {s.uid: shape for shape in shapes for s in shape.sessions}
+        self._stranded = {id(shape): is_stranded(shape) for shape in shapes}
+        self._choices: dict[tuple[bool, int], list[Seat]] = {}
+        self.placements: list[Placement] = []
+
+    def fill(self, sessions: Sequence[SessionRequest]) -> list[SessionRequest]:
+        """Seat whom it can, in the order given; those left over. Sets ``placements``."""
+        left = [self._fill_group([s for s in sessions if s.resources.gpus > 0])]
+        left.append(self._fill_group([s for s in sessions if s.resources.gpus == 0]))
+        return [session for group in left for session in group]
+
+    def _fill_group(self, sessions: list[SessionRequest]) -> list[SessionRequest]:
+        for find, ready, reason in (
+            (self._own, True, READY),
+            (self._cheapest, True, READY),
+            (self._own, False, KEPT),
+            (self._cheapest, False, IN_FLIGHT),
+        ):
+            sessions = [s for s in sessions if not self._seat(s, find(s, ready), reason)]
+        return sessions
+
+    def _seat(self, session: SessionRequest, seat: Seat | None, reason: str) -> bool:
+        if seat is None:
+            return False
+        self.room[seat.place] = self.room[seat.place] - session.resources
+        self.placements.append(Placement(session=session.uid, place=seat.place, reason=reason))
+        return True
+
+    def _own(self, session: SessionRequest, ready: bool) -> Seat | None:
+        seat = self._by_place.get(session.place)
+        shape = self._shape_of[session.uid]
+        if seat is None or seat.ready is not ready or not self._holds(shape, seat):
+            return None
+        return seat if might_serve(shape, seat) else None
+
+    def _cheapest(self, session: SessionRequest, ready: bool) -> Seat | None:
+        """The first of the shape's seats that holds one more; full ones leave its list for good."""
+        shape = self._shape_of[session.uid]
+        key = (ready, id(shape))
+        if key not in self._choices:
+            # Reversed, so that dropping the cheapest is a pop from the end.
+            self._choices[key] = [s for s in reversed(self._ranked[ready]) if serves(shape, s)]
+        seats = self._choices[key]
+        while seats and not self._holds(shape, seats[-1]):
+            seats.pop()
+        return seats[-1] if seats else None
+
+    def _holds(self, shape: Shape, seat: Seat) -> bool:
+        room = self.room[seat.place]
+        if not shape.size.fits_in(room):
+            return False
+        return not shape.cpu_only or room.gpus <= 0 or self._stranded[id(shape)]

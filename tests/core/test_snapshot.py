@@ -22,8 +22,9 @@ from jupyter_gpu_jit.core.model import (
     SessionRequest,
     Snapshot,
 )
-from jupyter_gpu_jit.core.nodes import OS_LABEL
-from jupyter_gpu_jit.core.requirements import CapacityType, Taint
+from jupyter_gpu_jit.core.nodes import OS_LABEL, SESSION_TOLERATIONS
+from jupyter_gpu_jit.core.packing import solve
+from jupyter_gpu_jit.core.requirements import CapacityPolicy, CapacityType, Requirements, Taint
 
 GIB = 1 << 30
 SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
@@ -257,24 +258,39 @@ def test_a_node_cordoned_before_it_was_initialised_offers_nothing(state):
     assert only_seat(claims=[claim(**LAUNCHED)], nodes=[node(**state)]).residual == Resources()
 
 
-def test_a_claim_not_launched_promises_only_what_all_its_offerings_hold():
+def test_a_claim_not_launched_is_expected_to_be_its_first_choice_with_room_for_any_choice():
     several = (
         offering(price=400_000),
         offering("g5.4xlarge", "us-east-1b", ON_DEMAND, 1_600_000),
     )
     seat = only_seat(claims=[claim(offerings=several)])
-    assert seat.total == seat.residual == room(cpu=8, gib=30)
-    assert (seat.instance_type, seat.zone, seat.gpu_model) == ("", "", "")
-    assert (seat.gpu_memory_mib, seat.usd_per_hour_micro) == (22888, 1_600_000)
-    assert seat.capacity_type is SPOT
-    assert set(seat.labels) == {wire.PIN_LABEL, wire.PURPOSE_LABEL, wire.ARCH_LABEL, OS_LABEL}
+    assert (seat.total, seat.residual) == (room(cpu=8, gib=32), room(cpu=8, gib=30))
+    assert (seat.instance_type, seat.zone, seat.gpu_model) == ("g6.2xlarge", "us-east-1a", "L4")
+    assert (seat.capacity_type, seat.usd_per_hour_micro) == (SPOT, 400_000)
+    assert seat.labels[wire.ZONE_LABEL] == "us-east-1a"
 
 
-def test_a_claim_not_launched_keeps_what_its_offerings_share():
-    same = (offering(capacity=ON_DEMAND), offering(zone="us-east-1b", capacity=ON_DEMAND))
-    seat = only_seat(claims=[claim(offerings=same)])
-    assert (seat.instance_type, seat.zone, seat.gpu_model) == ("g6.2xlarge", "", "L4")
-    assert seat.capacity_type is ON_DEMAND
+def test_sessions_keep_their_place_on_a_claim_whose_launch_is_not_decided():
+    needs = Requirements(
+        gpu_models=("L4", "A10G"),
+        zones=("us-east-1a", "us-east-1b"),
+        capacity=CapacityPolicy.SPOT_THEN_ON_DEMAND,
+        max_usd_per_hour_micro=1_000_000,
+        tolerations=SESSION_TOLERATIONS,
+    )
+    pod = session(claim="c1")
+    pod = replace(pod, request=replace(pod.request, requirements=needs))
+    several = (offering(), offering("g5.4xlarge", "us-east-1b", ON_DEMAND, 900_000))
+    plan = solve(look(sessions=[pod], claims=[claim(offerings=several)]))
+    assert [(p.session, p.place) for p in plan.placements] == [("s1", "c1")]
+    assert plan.claims == ()
+
+
+def test_a_node_of_a_type_nobody_knows_is_a_seat_as_its_node_describes_it():
+    odd = claim(initialised=True, **{**LAUNCHED, "instance_type": "g9.new"})
+    seat = only_seat(claims=[odd], nodes=[node()])
+    assert (seat.ready, seat.residual) == (True, room(cpu=7, gib=30))
+    assert (seat.instance_type, seat.zone, seat.gpu_model) == ("g9.new", "us-east-1a", "")
 
 
 @pytest.mark.parametrize("offerings", [(), (offering(), offering("g9.unknown"))], ids=len)

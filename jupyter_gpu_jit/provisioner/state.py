@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import snapshot, wire
@@ -66,6 +66,29 @@ def read_pod(pod: Json) -> Pod:
         )
 
 
+@dataclass(slots=True)
+class _Index:
+    """Sessions that are not over, by the claim they wait for or the node they are on; nodes."""
+
+    by_claim: dict[str, list[SessionPod]] = field(default_factory=dict)
+    by_node: dict[str, list[SessionPod]] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+
+def _index(sessions: Iterable[SessionPod], nodes: Iterable[Node]) -> _Index:
+    index = _Index(nodes={node.provider_id: node for node in nodes if node.provider_id})
+    for session in sessions:
+        if session.finished:
+            continue
+        if session.node_name:
+            index.by_node.setdefault(session.node_name, []).append(session)
+        elif session.pinned_to:
+            index.by_claim.setdefault(session.pinned_to, []).append(session)
+        elif session.claim and not session.deleting:
+            index.by_claim.setdefault(session.claim, []).append(session)
+    return index
+
+
 class ClusterState:
     """The caches; ``changed`` is called after each change of any of them."""
 
@@ -81,13 +104,17 @@ class ClusterState:
         self._cloud = cloud
         self._clock = clock
         self._settings = settings
+        self._tell = changed
+        self._index: _Index | None = None
         ours = f"{wire.CLUSTER_LABEL}={settings.cluster_id},{wire.HUB_LABEL}={settings.hub_id}"
-        self.pods: Informer[Pod] = Informer(cluster, clock, PODS, read=read_pod, changed=changed)
+        self.pods: Informer[Pod] = Informer(
+            cluster, clock, PODS, read=read_pod, changed=self._changed
+        )
         self.nodes: Informer[Node] = Informer(
-            cluster, clock, NODES, read=wire.read_node, changed=changed
+            cluster, clock, NODES, read=wire.read_node, changed=self._changed
         )
         self.claims: Informer[NodeClaim] = Informer(
-            cluster, clock, CLAIMS, read=wire.read_claim, changed=changed, label_selector=ours
+            cluster, clock, CLAIMS, read=wire.read_claim, changed=self._changed, label_selector=ours
         )
         self._dry_until: dict[OfferingKey, float] = {}
         self._types: tuple[InstanceType, ...] = ()
@@ -99,6 +126,10 @@ class ClusterState:
         self.busy: set[str] = set()
         self.closing: set[str] = set()
         self.writing: set[str] = set()
+
+    def _changed(self) -> None:
+        self._index = None
+        self._tell()
 
     # --- keeping up ---------------------------------------------------------------------------
 
@@ -171,20 +202,19 @@ class ClusterState:
 
     def users_of(self, claim: NodeClaim) -> list[SessionPod]:
         """Sessions that sit on a claim, are released onto it, or wait for it."""
-        return [s for s in self.sessions() if not s.finished and self._uses(s, claim)]
-
-    def _uses(self, session: SessionPod, claim: NodeClaim) -> bool:
-        if session.node_name:
-            return session.node_name == claim.node_name
-        if session.pinned_to:
-            return session.pinned_to == claim.name
-        return session.claim == claim.name and not session.deleting
+        index = self._indexed()
+        found = index.by_claim.get(claim.name, [])
+        return found + (index.by_node.get(claim.node_name, []) if claim.node_name else [])
 
     def node_of(self, claim: NodeClaim) -> Node | None:
         """The node whose provider id is the claim's; names are never trusted for this."""
-        if not claim.provider_id:
-            return None
-        return next((n for n in self.nodes if n.provider_id == claim.provider_id), None)
+        return self._indexed().nodes.get(claim.provider_id) if claim.provider_id else None
+
+    def _indexed(self) -> _Index:
+        """By claim, node and provider id; made anew after a change, and only when asked for."""
+        if self._index is None:
+            self._index = _index(self.sessions(), self.nodes)
+        return self._index
 
     def instance_type(self, name: str) -> InstanceType | None:
         """The catalogue's row of that name."""

@@ -25,9 +25,17 @@ HEADER = """\
 # instance-type reference page). gpu_interconnect was filled in by hand from public descriptions.
 """
 RENAMED = {"on_demand_usd_hour": "usd_per_hour"}
-FIRST = ("type", "vcpu", "memory_mib", "arch", "gpus", "gpu_model", "gpu_memory_mib")
+FIRST: tuple[str, ...] = (
+    "type",
+    "vcpu",
+    "memory_mib",
+    "arch",
+    "gpus",
+    "gpu_model",
+    "gpu_memory_mib",
+)
 FIRST += ("gpu_interconnect", "on_demand_usd_hour")
-SECOND = ("alloc_cpu_m", "alloc_memory_mib", "alloc_pods", "ebs_max_attachments")
+SECOND: tuple[str, ...] = ("alloc_cpu_m", "alloc_memory_mib", "alloc_pods", "ebs_max_attachments")
 SECOND += ("usage_classes", "bare_metal")
 
 

@@ -1,6 +1,7 @@
 """What EC2 sells: package data and its reader.
 
-Used where no cloud is asked: demo, simulator, plans. Not part of core because it reads a file. Rebuilt by tools/build_catalogue.py.
+Used where no cloud is asked: demo, simulator, plans. Not part of core because it reads a file.
+Rebuilt by tools/build_catalogue.py.
 """
 
 from __future__ import annotations

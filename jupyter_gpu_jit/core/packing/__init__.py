@@ -7,6 +7,7 @@ the interface is made for one that improves its answer with ``warm`` and ``steps
 from __future__ import annotations
 
 from .policy import EMPTY, Policy, Warm
+from .quotes import Quote, WaitModel, quote
 from .solver import solve
 
-__all__ = ["EMPTY", "Policy", "Warm", "solve"]
+__all__ = ["EMPTY", "Policy", "Quote", "WaitModel", "Warm", "quote", "solve"]

@@ -18,6 +18,7 @@ from .market import Entry, pool_failures, share_micro, type_failures
 from .shapes import Shape
 
 NO_POOLS, SPENDING_CAP = "NoPools", "SpendingCap"
+SEAT_MAY_FREE = "it starts when a seat on a running node is free"
 REASONS = {
     m.GPU_MODEL: "NoSuchGpuModel",
     m.GPU_MEMORY: "NoSuchGpuMemory",

@@ -54,6 +54,8 @@ class Market:
 
 def open_market(entries: tuple[Entry, ...], shapes: tuple[Shape, ...]) -> Market:
     """Every eligible type once for each set of shapes that no cheaper pool of it serves."""
+    if not any(shape.cpu_only for shape in shapes):
+        entries = tuple(entry for entry in entries if entry.room.gpus > 0)
     matcher = Matcher(shapes)
     stranded = tuple(is_stranded(shape, entries) for shape in shapes)
     bins = tuple(
@@ -130,7 +132,7 @@ class Buyer:
         return None if best is None else self._purchase(best[1], best[2])
 
     def _worth(self, bins: Sequence[Bin]) -> tuple[list[float], list[tuple[Bin, int]]]:
-        """Worth of a session of each shape, and the bins that set it; 0 where none waits or serves."""
+        """Worth of a session of each shape (0: nobody or nothing), and the bins that set it."""
         worth, leaders = [0.0] * len(self._shapes), []
         for i, demand in enumerate(self.demand):
             costs = [(b.price / min(b.leads[i], demand), b) for b in bins if demand and b.leads[i]]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import reduce
-from operator import add
+from dataclasses import dataclass, replace
 
 from ..model import Offering, PlannedClaim, Resources
 from .fillings import Filling, Market
@@ -14,46 +12,53 @@ from .policy import Policy
 from .shapes import times
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A filling as one thing to hold: which shapes (a bit mask), how much, may GPUs lie idle."""
+
+    shapes: int
+    total: Resources
+    may_idle_gpus: bool
+
+
 def offerings_for(market: Market, filling: Filling, policy: Policy) -> tuple[Offering, ...]:
     """Every pool that holds the whole filling and serves each of its sessions, cheapest first.
 
     At most ``policy.max_offerings``, none dearer than ``policy.price_factor`` times the cheapest.
     """
-    holders = [entry for entry in market.entries if _holds(market, entry, filling)]
-    mask = _mask(filling)
-    cheapest = (next(_serving(market, entry, mask), None) for entry in holders)
+    load = _load(market, filling)
+    holders = [entry for entry in market.entries if _holds(market, entry, load)]
+    cheapest = (next(_serving(market, entry, load), None) for entry in holders)
     prices = [pool.usd_per_hour_micro for pool in cheapest if pool is not None]
     limit = int(min(prices) * policy.price_factor)
     listed = [
         pool
         for entry in holders
-        for pool in _serving(market, entry, mask)
+        for pool in _serving(market, entry, load)
         if pool.usd_per_hour_micro <= limit
     ]
     return tuple(sorted(listed, key=by_price)[: policy.max_offerings])
 
 
-def _mask(filling: Filling) -> int:
-    return sum(1 << i for i, count in enumerate(filling) if count)
+def _load(market: Market, filling: Filling) -> _Load:
+    total = Resources()
+    for shape, count in zip(market.shapes, filling, strict=True):
+        total = total + times(shape.size, count)
+    alone = all(alone for n, alone in zip(filling, market.stranded, strict=True) if n)
+    mask = sum(1 << i for i, count in enumerate(filling) if count)
+    return _Load(mask, total, may_idle_gpus=total.gpus > 0 or alone)
 
 
-def _serving(market: Market, entry: Entry, mask: int) -> Iterator[Offering]:
-    for pool in entry.pools:
-        if market.matcher.pool_mask(entry, pool) & mask == mask:
-            yield pool
-
-
-def _holds(market: Market, entry: Entry, filling: Filling) -> bool:
-    mask, total = _mask(filling), _total(market, filling)
-    if market.matcher.type_mask(entry) & mask != mask or not total.fits_in(entry.room):
+def _holds(market: Market, entry: Entry, load: _Load) -> bool:
+    if market.matcher.type_mask(entry) & load.shapes != load.shapes:
         return False
-    idle = total.gpus == 0 and entry.room.gpus > 0
-    return not idle or all(alone for n, alone in zip(filling, market.stranded, strict=True) if n)
+    return load.total.fits_in(entry.room) and (load.may_idle_gpus or entry.room.gpus <= 0)
 
 
-def _total(market: Market, filling: Filling) -> Resources:
-    sizes = (times(s.size, n) for s, n in zip(market.shapes, filling, strict=True))
-    return reduce(add, sizes, Resources())
+def _serving(market: Market, entry: Entry, load: _Load) -> Iterator[Offering]:
+    for pool in entry.pools:
+        if market.matcher.pool_mask(entry, pool) & load.shapes == load.shapes:
+            yield pool
 
 
 def within(claims: Sequence[PlannedClaim], budget: int | None) -> tuple[PlannedClaim, ...]:

@@ -5,17 +5,17 @@ Pure: equal snapshots, in whatever order their parts come, give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ..model import Placement, Plan, PlannedClaim, Refusal, SessionRequest, Snapshot
+from ..model import Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from .bound import lower_bound
-from .explain import Explanation, explain, over_budget
+from .explain import SEAT_MAY_FREE, Explanation, explain, over_budget
 from .fillings import Buyer, Filling, Market, Purchase, open_market
 from .listing import offerings_for, within
 from .market import Entry, entries, is_stranded
 from .policy import DEFAULT, EMPTY, Policy, Warm
-from .seats import Seating
+from .seats import Seating, serves
 from .shapes import group, in_order
 
 NEW = "New"
@@ -29,18 +29,26 @@ def solve(
     ``warm`` and ``steps`` are for improving on the first answer; this planner's first answer is
     its only one, so they change nothing.
     """
-    return solve_with(snapshot, policy, entries(snapshot.instance_types, policy))
+    return work_out(snapshot, policy, entries(snapshot.instance_types, policy)).plan
 
 
-def solve_with(snapshot: Snapshot, policy: Policy, eligible: tuple[Entry, ...]) -> Plan:
-    """The same with the eligible types already at hand, for callers who solve often."""
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A plan, with the reason of each refusal in parts, by session uid."""
+
+    plan: Plan
+    reasons: Mapping[str, Explanation] = field(default_factory=dict)
+
+
+def work_out(snapshot: Snapshot, policy: Policy, eligible: tuple[Entry, ...]) -> Solution:
+    """The same with the eligible types at hand, for callers who solve often (quotes)."""
     sessions = in_order(snapshot.waiting)
     shapes = group(sessions)
     seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))
     left = seating.fill(sessions)
     if not left:
-        return Plan(placements=_sorted(seating.placements))
-    return _Buying(snapshot, policy, open_market(eligible, shapes)).plan(seating, left)
+        return Solution(Plan(placements=_sorted(seating.placements)))
+    return _Buying(snapshot, policy, open_market(eligible, shapes)).solution(seating, left)
 
 
 def _sorted(placements: Sequence[Placement]) -> tuple[Placement, ...]:
@@ -63,7 +71,7 @@ class _Buying:
     market: Market
     queues: list[list[str]] = field(default_factory=list)
 
-    def plan(self, seating: Seating, left: Sequence[SessionRequest]) -> Plan:
+    def solution(self, seating: Seating, left: Sequence[SessionRequest]) -> Solution:
         waiting = {session.uid for session in left}
         self.queues = [
             [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
@@ -72,13 +80,15 @@ class _Buying:
         buyer = Buyer(self.market, [len(q) for q in self.queues], budget=budget)
         claims = within(self._claims(buyer.buy()), budget)
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
-        return Plan(
+        reasons = self._reasons(buyer)
+        plan = Plan(
             placements=_sorted([*seating.placements, *placed]),
             claims=claims,
-            refused=self._refusals(buyer),
+            refused=tuple(reasons[uid].refusal(uid) for uid in sorted(reasons)),
             usd_per_hour_micro=sum(c.offerings[0].usd_per_hour_micro for c in claims),
             lower_bound_usd_per_hour_micro=self._bound(),
         )
+        return Solution(plan, reasons)
 
     def _claims(self, purchases: Sequence[Purchase]) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []
@@ -96,23 +106,23 @@ class _Buying:
         self.queues = [queue[count:] for queue, count in zip(self.queues, filling, strict=True)]
         return [uid for uids in taken for uid in uids]
 
-    def _refusals(self, buyer: Buyer) -> tuple[Refusal, ...]:
-        """One for each session still in a queue."""
-        refusals = [
-            why.refusal(uid)
-            for i, queue in enumerate(self.queues)
-            if queue
-            for why in (self._why(i, buyer),)
-            for uid in queue
-        ]
-        return tuple(sorted(refusals, key=lambda r: r.session))
+    def _reasons(self, buyer: Buyer) -> dict[str, Explanation]:
+        """Why each session still in a queue is there; sessions of a shape share one reason."""
+        reasons: dict[str, Explanation] = {}
+        for i, queue in enumerate(self.queues):
+            if queue:
+                reasons.update(dict.fromkeys(queue, self._why(i, buyer)))
+        return reasons
 
     def _why(self, index: int, buyer: Buyer) -> Explanation:
+        shape, cap = self.market.shapes[index], self.snapshot.max_usd_per_hour_micro
         prices = [b.price for b in self.market.bins if b.leads[index]]
-        if prices:
-            cap = self.snapshot.max_usd_per_hour_micro or 0
-            return over_budget(min(prices), buyer.budget or 0, cap)
-        return explain(self.market.shapes[index], self.market.entries)
+        if prices and cap is not None and buyer.budget is not None:
+            return over_budget(min(prices), buyer.budget, cap)
+        why = explain(shape, self.market.entries)
+        if any(shape.size.fits_in(s.total) and serves(shape, s) for s in self.snapshot.seats):
+            return replace(why, temporary=True, alternative=why.alternative or SEAT_MAY_FREE)
+        return why
 
     def _bound(self) -> int:
         counts = [

@@ -1,0 +1,191 @@
+"""Ports that tell on their caller: every call of the provisioner passes taps that may stop it.
+
+Used by the world (freshness of the view, invariant I9) and by the crash enumeration (which
+counts calls and ends the process at one of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from ..core.model import InstanceType
+from ..errors import GpuJitError, Unavailable
+from ..ports import (
+    Clock,
+    Cloud,
+    Cluster,
+    Instance,
+    Json,
+    Kind,
+    LaunchRequest,
+    LaunchResult,
+    Listing,
+    WatchEvent,
+)
+from .invariants import Invariants
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A port call: method, plural of the kind (or ``cloud``) and the object's name."""
+
+    verb: str
+    kind: str
+    name: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.verb in ("create", "patch", "delete", "launch", "terminate")
+
+
+class Tap(Protocol):
+    """Hears of every call; may raise or never return, which the caller feels."""
+
+    async def before(self, call: Call) -> None:
+        """The call is about to be made."""
+        ...
+
+    async def after(self, call: Call, error: GpuJitError | None) -> None:
+        """The call has taken effect, or failed with ``error``."""
+        ...
+
+
+async def _tapped(taps: Sequence[Tap], call: Call, work: Callable[[], Awaitable[T]]) -> T:
+    for tap in taps:
+        await tap.before(call)
+    try:
+        result = await work()
+    except GpuJitError as error:
+        for tap in taps:
+            await tap.after(call, error)
+        raise
+    for tap in taps:
+        await tap.after(call, None)
+    return result
+
+
+class TappedCluster:
+    """``ports.Cluster`` through taps."""
+
+    def __init__(self, inner: Cluster, taps: Sequence[Tap]) -> None:
+        self._inner, self._taps = inner, taps
+
+    async def list(self, kind: Kind, **scope: str) -> Listing:
+        """See ports.Cluster."""
+        call = Call("list", kind.plural)
+        return await _tapped(self._taps, call, lambda: self._inner.list(kind, **scope))
+
+    async def watch(
+        self, kind: Kind, *, resource_version: str, **scope: str
+    ) -> AsyncIterator[WatchEvent]:
+        """See ports.Cluster; its ``after`` comes when the watch ends."""
+        call = Call("watch", kind.plural)
+        for tap in self._taps:
+            await tap.before(call)
+        events = self._inner.watch(kind, resource_version=resource_version, **scope)
+        error: GpuJitError | None = None
+        try:
+            async with aclosing(events) as stream:  # type: ignore[type-var]
+                async for event in stream:
+                    yield event
+        except GpuJitError as raised:
+            error = raised
+            raise
+        finally:
+            for tap in self._taps:
+                await tap.after(call, error)
+
+    async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Json:
+        """See ports.Cluster."""
+        call = Call("get", kind.plural, name)
+        work = partial(self._inner.get, kind, name, namespace=namespace)
+        return await _tapped(self._taps, call, work)
+
+    async def create(self, kind: Kind, body: Json, **where: str) -> Json:
+        """See ports.Cluster."""
+        call = Call("create", kind.plural, body.get("metadata", {}).get("name", ""))
+        return await _tapped(self._taps, call, lambda: self._inner.create(kind, body, **where))
+
+    async def patch(self, kind: Kind, name: str, patch: Json, **where: str) -> Json:
+        """See ports.Cluster."""
+        call = Call("patch", kind.plural, name)
+        return await _tapped(
+            self._taps, call, lambda: self._inner.patch(kind, name, patch, **where)
+        )
+
+    async def delete(self, kind: Kind, name: str, **how: Any) -> None:
+        """See ports.Cluster."""
+        call = Call("delete", kind.plural, name)
+        await _tapped(self._taps, call, lambda: self._inner.delete(kind, name, **how))
+
+
+class TappedCloud:
+    """``ports.Cloud`` through taps."""
+
+    def __init__(self, inner: Cloud, taps: Sequence[Tap]) -> None:
+        self._inner, self._taps = inner, taps
+
+    async def instance_types(self) -> Sequence[InstanceType]:
+        """See ports.Cloud."""
+        return await _tapped(
+            self._taps, Call("instance_types", "cloud"), self._inner.instance_types
+        )
+
+    async def launch(self, request: LaunchRequest) -> LaunchResult:
+        """See ports.Cloud."""
+        call = Call("launch", "cloud", request.client_token)
+        return await _tapped(self._taps, call, lambda: self._inner.launch(request))
+
+    async def instances(self) -> Sequence[Instance]:
+        """See ports.Cloud."""
+        return await _tapped(self._taps, Call("instances", "cloud"), self._inner.instances)
+
+    async def terminate(self, instance_ids: Sequence[str]) -> None:
+        """See ports.Cloud."""
+        call = Call("terminate", "cloud", ",".join(instance_ids))
+        await _tapped(self._taps, call, lambda: self._inner.terminate(instance_ids))
+
+
+class Freshness:
+    """How old the caller's view is, for invariant I9: when it last heard, what it may not know."""
+
+    def __init__(self, clock: Clock, invariants: Invariants) -> None:
+        self._clock, self._invariants = clock, invariants
+        self._open: dict[str, int] = {}
+        self._heard_at: dict[str, float] = {}
+        self._doubt: set[str] = set()
+
+    async def before(self, call: Call) -> None:
+        """A watch begins, or a deletion is judged. Raises Violated."""
+        if call.verb == "watch":
+            self._open[call.kind] = self._open.get(call.kind, 0) + 1
+        elif call.verb in ("delete", "terminate"):
+            self._invariants.deleting(
+                f"{call.kind} {call.name}",
+                behind_seconds=self.behind_seconds(),
+                in_doubt=bool(self._doubt),
+            )
+
+    async def after(self, call: Call, error: GpuJitError | None) -> None:
+        """An answer came, or an unanswered write leaves doubt."""
+        if call.verb == "watch":
+            self._open[call.kind] -= 1
+        if call.verb in ("watch", "list") and error is None:
+            self._heard_at[call.kind] = self._clock.now()
+        if call.verb == "list" and error is None:
+            self._doubt.discard(call.kind)
+        if call.writes and call.kind in self._heard_at and isinstance(error, Unavailable):
+            self._doubt.add(call.kind)
+
+    def behind_seconds(self) -> float:
+        """Age of the oldest cache; one with an open watch is of now."""
+        now = self._clock.now()
+        ages = [now - at for kind, at in self._heard_at.items() if not self._open.get(kind)]
+        return max(ages, default=0.0)

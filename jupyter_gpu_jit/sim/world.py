@@ -1,0 +1,265 @@
+"""A whole world in one process: cluster, cloud, nodes, scheduler, users, and the real provisioner.
+
+Tests and ``gpu-jit simulate`` play scenarios in it, in virtual time, with every invariant
+checked after every change. The provisioner may be ended and started anew at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from ..core import wire
+from ..core.model import InstanceType
+from ..errors import Defect
+from ..ports import Clock, Cloud, Cluster, Ids, Instance
+from ..provisioner.runtime import Provisioner, Settings
+from .binder import Binder
+from .boot import BootModel
+from .cloud import Hooks, SimCloud
+from .cluster import Change, MemoryCluster
+from .invariants import Invariants, Violated
+from .keepers import PodGc, node_lost
+from .kubelet import Habits, Kubelet, NodeSpec, PodTimes
+from .loop import CountingIds, LoopClock
+from .market import TYPES
+from .taps import Freshness, Tap, TappedCloud, TappedCluster
+from .tasks import Tasks
+from .truth import Truth
+from .users import Hub
+
+T = TypeVar("T")
+TICK_SECONDS = 1.0
+
+SIM_SETTINGS = Settings(
+    cluster_id="sim",
+    hub_id="sim",
+    empty_grace_seconds=60.0,
+    registration_deadline_seconds=300.0,
+    initialisation_deadline_seconds=180.0,
+)
+
+
+class Runs(Protocol):
+    """What the world needs of a provisioner."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...
+
+
+MakeProvisioner = Callable[[Cluster, Cloud, Clock, Ids, Settings], Runs]
+
+
+def real_provisioner(
+    cluster: Cluster, cloud: Cloud, clock: Clock, ids: Ids, settings: Settings
+) -> Runs:
+    """The product's own; tests may put a planted bug in its place."""
+    return Provisioner(cluster, cloud, clock, ids=ids, settings=settings)
+
+
+def behave(number: int) -> Habits:
+    """All nodes are good ones."""
+    return Habits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldConfig:
+    """What a world is made of. ``habits`` gives the n-th launched node (from 0) its habits."""
+
+    types: tuple[InstanceType, ...] = TYPES
+    boot: BootModel = field(default_factory=BootModel.aws)
+    times: PodTimes = field(default_factory=PodTimes)
+    settings: Settings = SIM_SETTINGS
+    habits: Callable[[int], Habits] = behave
+    lag_seconds: float = 0.0
+    make: MakeProvisioner = real_provisioner
+
+
+class World:
+    """Everything together; made and closed by ``play``."""
+
+    def __init__(self, config: WorldConfig, *, seed: int) -> None:
+        self.config = config
+        self.clock = LoopClock()
+        self.ids = CountingIds()
+        self.cluster = MemoryCluster(self.clock, self.ids, seed=seed)
+        self.cloud = self._make_cloud(seed)
+        self.hub = Hub(self.cluster, self.clock, namespace=config.settings.namespace)
+        self.truth = Truth(self.clock, {kind.name: kind for kind in config.types})
+        self.invariants = Invariants(self.truth)
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rng = random.Random(f"{seed}-kubelets")
+        self._kubelets: dict[str, tuple[Kubelet, asyncio.Task[None]]] = {}
+        self._launched = self._incarnation = 0
+        self._provisioner: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
+
+    def _make_cloud(self, seed: int) -> SimCloud:
+        settings = self.config.settings
+        return SimCloud(
+            self.clock,
+            self.ids,
+            random.Random(f"{seed}-cloud"),
+            self.config.types,
+            boot=self.config.boot,
+            tags={wire.CLUSTER_TAG: settings.cluster_id, wire.HUB_TAG: settings.hub_id},
+            hooks=Hooks(on_running=self._node_runs, on_ended=self._node_ended),
+            lag_seconds=self.config.lag_seconds,
+        )
+
+    # --- the world's own life ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; the provisioner is started apart."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_failed)
+        # Epoch seconds have steps of 2.4e-7 s: a timer that fires earlier than that can spin.
+        loop._clock_resolution = 1e-8  # type: ignore[attr-defined]
+        self.cluster.on_change.append(self._cluster_changed)
+        self.cloud.on_change.append(self._instance_changed)
+        self._tasks.start(Binder(self.cluster, self.clock).run(), "binder")
+        self._tasks.start(PodGc(self.cluster, self.clock).run(), "podgc")
+        self._tasks.start(self.hub.run(), "hub")
+        self._tasks.start(self._tick(), "ticker")
+
+    async def close(self) -> None:
+        """End all tasks."""
+        await self.crash()
+        await self.hub.close()
+        await self.cloud.close()
+        await self._tasks.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The run is over; the first failure is the one that is reported."""
+        if not self.failure.done():
+            self.failure.set_exception(error)
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.fail(context.get("exception") or Defect(context["message"]))
+
+    def _cluster_changed(self, change: Change) -> None:
+        self._judged(lambda: self.invariants.cluster_changed(change))
+
+    def _instance_changed(self, instance: Instance) -> None:
+        self._judged(lambda: self.invariants.instance_changed(instance))
+
+    def _judged(self, judge: Callable[[], None]) -> None:
+        # Raised in the writer too, but that may be a task which swallows it.
+        try:
+            judge()
+        except Violated as violated:
+            self.fail(violated)
+            raise
+
+    async def _tick(self) -> None:
+        while True:
+            await self.clock.sleep(TICK_SECONDS)
+            self._judged(self.invariants.tick)
+
+    # --- the provisioner ---------------------------------------------------------------------
+
+    def start_provisioner(self, *taps: Tap) -> None:
+        """A new process with an empty memory and an identity of its own."""
+        self._incarnation += 1
+        every = (Freshness(self.clock, self.invariants), *taps)
+        cluster = TappedCluster(self.cluster, every)
+        cloud = TappedCloud(self.cloud, every)
+        identity = f"provisioner-{self._incarnation}"
+        settings = replace(self.config.settings, identity=identity)
+        made = self.config.make(cluster, cloud, self.clock, self.ids, settings)
+        self.truth.acting_since = self.clock.now()
+        self.truth.note(f"{identity} starts")
+        self._provisioner = self._tasks.start(self._run(made), identity)
+
+    async def _run(self, provisioner: Runs) -> None:
+        await provisioner.run()
+        raise Defect("The provisioner ended by itself.")
+
+    async def crash(self) -> None:
+        """End the provisioner; nothing it held in memory is kept."""
+        task, self._provisioner = self._provisioner, None
+        self.truth.acting_since = None
+        if task is not None:
+            self.truth.note("the provisioner ends")
+            task.cancel()
+            await asyncio.wait([task])
+
+    # --- nodes -------------------------------------------------------------------------------
+
+    async def _node_runs(self, instance: Instance) -> None:
+        spec = NodeSpec(
+            instance=instance,
+            instance_type=self.cloud.instance_type(instance.instance_type),
+            boot=self.config.boot,
+            times=self.config.times,
+            habits=self.config.habits(self._launched),
+        )
+        self._launched += 1
+        if spec.habits.faulty:
+            self.truth.excuse(instance.id)
+        rng = random.Random(self._rng.getrandbits(64))
+        kubelet = Kubelet(self.cluster, self.clock, self.ids, rng, spec=spec)
+        task = self._tasks.start(kubelet.run(), f"kubelet {spec.name}")
+        self._kubelets[instance.id] = (kubelet, task)
+
+    async def _node_ended(self, instance: Instance) -> None:
+        kubelet, task = self._kubelets.pop(instance.id)
+        task.cancel()
+        name = kubelet.spec.name
+        self._tasks.start(node_lost(self.cluster, self.clock, name), f"node lost {name}")
+
+    # --- what scenarios wait for and do ------------------------------------------------------
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 3600.0) -> None:
+        """Wait for anything in the world, looked at each tick. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await self.clock.sleep(TICK_SECONDS)
+
+    async def all_given_back(self, *, seconds: float = 1200.0) -> None:
+        """Wait until no instance, claim, node or pod is left. Raises Violated when some stay."""
+        try:
+            await self.until(self._empty, seconds=seconds)
+        except TimeoutError:
+            self.invariants.finish()
+        self.invariants.finish()
+
+    def _empty(self) -> bool:
+        truth = self.truth
+        return not (self.cloud.live() or truth.claims or truth.nodes or truth.pods)
+
+    def reclaim(self, instance_id: str) -> None:
+        """The cloud takes an instance back; nobody is to blame for what follows."""
+        self.truth.excuse(instance_id)
+        self.cloud.reclaim(instance_id)
+
+
+async def play(
+    body: Callable[[World], Coroutine[Any, Any, T]],
+    *,
+    seed: int,
+    config: WorldConfig | None = None,
+    taps: Sequence[Tap] = (),
+) -> tuple[World, T]:
+    """Run a scenario's body in a new world, provisioner included, on the running loop.
+
+    Raises Violated, or whatever failed first anywhere in the world.
+    """
+    world = World(config or WorldConfig(), seed=seed)
+    world.start()
+    world.start_provisioner(*taps)
+    main = asyncio.get_running_loop().create_task(body(world), name="scenario")
+    try:
+        waiting: set[Awaitable[Any]] = {main, world.failure}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+        if world.failure.done():
+            world.failure.result()
+        return world, await main
+    finally:
+        main.cancel()
+        await asyncio.wait([main])
+        await world.close()

@@ -1,0 +1,91 @@
+"""``setup(c)``: everything a hub needs to be told, in one call from jupyterhub_config.py.
+
+Each value is the one that the facts in docs/architecture ask for; an admin may set any of them
+otherwise after the call, and what was set before is kept where both can hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets.config.loader import LazyConfigValue
+
+from . import form, guard
+from .handlers import extra_handlers
+
+SCOPE = "custom:gpu-jit:control"
+SERVICE = "gpu-jit"
+START_TIMEOUT_SECONDS = 2100
+HTTP_TIMEOUT_SECONDS = 120
+
+SERVER_SCOPES = [
+    "users:activity!user",
+    "access:servers!server",
+    f"access:services!service={SERVICE}",
+    f"{SCOPE}!server",
+]
+USER_SCOPES = ["self", f"access:services!service={SERVICE}", f"{SCOPE}!user"]
+
+
+def setup(c: Any) -> None:
+    """Make GPU sessions of a hub's config object ``c``. Say it before what you set otherwise."""
+    guard.install()
+    _hub(c)
+    _spawner(c)
+    _pages(c)
+    _scopes(c)
+
+
+def _hub(c: Any) -> None:
+    c.JupyterHub.spawner_class = "jupyter_gpu_jit.hub.spawner.GpuJitSpawner"
+    # A start that waits for capacity is pending: with limits it would keep everybody else out.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    c.JupyterHub.active_server_limit = 0
+    c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.cleanup_servers = False
+
+
+def _spawner(c: Any) -> None:
+    # Failed starts in a row must not end the hub: anybody could make them.
+    c.Spawner.consecutive_failure_limit = 0
+    c.Spawner.start_timeout = START_TIMEOUT_SECONDS
+    c.Spawner.http_timeout = HTTP_TIMEOUT_SECONDS
+    c.Spawner.server_token_scopes = list(SERVER_SCOPES)
+    c.KubeSpawner.automount_service_account_token = False
+    # Our own progress reads the pod itself, so nobody needs all events of the namespace.
+    c.KubeSpawner.events_enabled = False
+
+
+def _pages(c: Any) -> None:
+    c.JupyterHub.template_paths = [form.template_folder(), *_before(c, "template_paths")]
+    c.JupyterHub.extra_handlers = [*_before(c, "extra_handlers"), *extra_handlers()]
+
+
+def _scopes(c: Any) -> None:
+    described = {SCOPE: {"description": "See and control one's own GPU session."}}
+    c.JupyterHub.custom_scopes = {**_mapping(c, "custom_scopes"), **described}
+    roles = _before(c, "load_roles")
+    if not any(role.get("name") == "user" for role in roles):
+        roles = [*roles, {"name": "user", "scopes": []}]
+    c.JupyterHub.load_roles = [_with_scopes(role) for role in roles]
+
+
+def _with_scopes(role: dict[str, Any]) -> dict[str, Any]:
+    """The role every user has, with what our tokens ask for; other roles as they are."""
+    if role.get("name") != "user":
+        return role
+    scopes = role.get("scopes") or ["self"]
+    return {**role, "scopes": [*scopes, *(s for s in USER_SCOPES if s not in scopes)]}
+
+
+def _before(c: Any, name: str) -> list[Any]:
+    """A list that was configured before us, also one built by ``append``."""
+    value = c.JupyterHub.get(name, [])
+    if isinstance(value, LazyConfigValue):
+        return list(value.get_value([]))
+    return list(value)
+
+
+def _mapping(c: Any, name: str) -> dict[str, Any]:
+    value = c.JupyterHub.get(name, {})
+    return dict(value.get_value({}) if isinstance(value, LazyConfigValue) else value)

@@ -1,0 +1,58 @@
+/* Prices and waits on the spawn page. All text goes in through textContent. */
+"use strict";
+(() => {
+  const REFRESH_MS = 10000;
+  const root = document.getElementById("gj-profiles");
+  const note = document.getElementById("gj-quotes-note");
+  if (!root) return;
+
+  const cards = [...root.querySelectorAll(".gj-card")];
+
+  function money(usd) {
+    return "$" + usd.toFixed(usd < 0.1 ? 3 : 2) + " / h now";
+  }
+
+  function wait(seconds) {
+    if (seconds < 20) return "ready in seconds";
+    if (seconds < 90) return "ready in about " + Math.round(seconds / 10) * 10 + " s";
+    return "ready in about " + Math.round(seconds / 60) + " min";
+  }
+
+  function show(card, quote) {
+    const price = card.querySelector('[data-quote="price"]');
+    const waiting = card.querySelector('[data-quote="wait"]');
+    const usd = quote && typeof quote.usd_per_hour === "number" ? quote.usd_per_hour : null;
+    price.textContent = usd === null ? "price unknown" : money(usd);
+    if (quote && typeof quote.wait_seconds === "number") waiting.textContent = wait(quote.wait_seconds);
+    else waiting.textContent = quote && typeof quote.reason === "string" && usd === null ? quote.reason : "";
+  }
+
+  async function refresh() {
+    let quotes = null;
+    try {
+      const url = new URL(root.dataset.quotesUrl, window.location.href);
+      url.searchParams.set("_xsrf", window.jhdata ? window.jhdata.xsrf_token : "");
+      const answer = await fetch(url, { headers: { Accept: "application/json" } });
+      if (answer.ok) quotes = (await answer.json()).quotes;
+    } catch (error) {
+      quotes = null;
+    }
+    for (const card of cards) show(card, quotes ? quotes[card.dataset.slug] : null);
+    note.textContent = quotes
+      ? "Prices and waits are those of now; they are looked up again every 10 seconds."
+      : "Prices cannot be had at the moment; starting works all the same.";
+  }
+
+  /* Inputs of cards that are not chosen are not sent, nor do they keep the form from being sent. */
+  function enable() {
+    for (const card of cards) {
+      const chosen = card.querySelector(".gj-radio").checked;
+      for (const input of card.querySelectorAll(".gj-choices select, .gj-choices input")) input.disabled = !chosen;
+    }
+  }
+
+  root.addEventListener("change", enable);
+  enable();
+  refresh();
+  setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);
+})();

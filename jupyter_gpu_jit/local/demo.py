@@ -1,0 +1,241 @@
+"""``gpu-jit demo``: one process that runs the world, the provisioner and the service, and a hub.
+
+Called by ``cli``, which hands over what ``local`` may not import (``Parts``). Runs until it is
+cancelled; then everything ends in the reverse order of its start, and a watchdog sees to
+whatever is left, also when this process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.model import InstanceType
+from ..core.wire import CLUSTER_TAG, HUB_TAG
+from ..errors import UserError
+from ..ports import Clock, Cloud, Cluster, Ids
+from ..sim.boot import BootModel
+from ..sim.kubelet import PodTimes
+from . import proxy
+from .hub_process import HubProcess
+from .hub_settings import LOGIN, REAL, SIMULATED, HubSettings
+from .logs import log_to
+from .plane import Connect, Plane, Say, memory_plane, real_plane
+from .processes import Addresses, Host
+from .watchdog import Watchdog
+from .world import Laws, World
+
+NAMESPACE = "gpu-jit"
+OWNER = "demo"
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSettings:
+    """What the person asks for. ``port`` 0 takes a free one; ``real`` is a real control plane."""
+
+    port: int = 8000
+    real: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlace:
+    """Where the service finds the hub, and the token both know."""
+
+    hub_api_url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A service that listens on ``port`` until ``stop``."""
+
+    port: int
+    stop: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts that ``local`` does not know: ``provision`` runs until cancelled."""
+
+    clock: Clock
+    ids: Ids
+    instance_types: Sequence[InstanceType]
+    provision: Callable[[Cluster, Cloud], Awaitable[None]]
+    serve: Callable[[Cluster, Cloud, ServicePlace], Serving]
+    connect: Connect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One demo's own things."""
+
+    id: str
+    folder: Path
+
+    @property
+    def logs(self) -> Path:
+        """Folder of all logs."""
+        return self.folder / "logs"
+
+
+async def run_demo(settings: DemoSettings, parts: Parts, say: Say) -> None:
+    """Run until cancelled. Raises UserError (port taken), HubEnded, and what a part raises."""
+    port = public_port(settings.port)
+    async with _site() as site:
+        say(f"folder: {site.folder} (logs in {site.logs})")
+        say(SIMULATED)
+        say(REAL)
+        command = await asyncio.to_thread(proxy.command, say)
+        with log_to(site.logs / "demo.log"):
+            await _run(settings, parts, _Run(site=site, port=port, proxy=tuple(command), say=say))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    site: Site
+    port: int
+    proxy: tuple[str, ...]
+    say: Say
+
+
+async def _run(settings: DemoSettings, parts: Parts, run: _Run) -> None:
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(_plane(settings, parts, run))
+        if plane.scheduler is not None:
+            await stack.enter_async_context(_beside(group, plane.scheduler(), "scheduler"))
+        world = _world(plane, parts, run)
+        stack.push_async_callback(world.close)
+        provision = parts.provision(plane.provisioner, world.cloud)
+        await stack.enter_async_context(_beside(group, provision, "provisioner"))
+        run.say("provisioner: running")
+        hub = await _hub(stack, plane, parts, cloud=world.cloud, run=run)
+        await stack.enter_async_context(_beside(group, hub.watch(), "hub"))
+        await hub.until_ready()
+        run.say(LOGIN)
+        run.say(f"ready: http://127.0.0.1:{run.port}/")
+        await asyncio.Event().wait()
+
+
+def _plane(settings: DemoSettings, parts: Parts, run: _Run) -> AbstractAsyncContextManager[Plane]:
+    if settings.real:
+        return real_plane(
+            run.site.folder,
+            manifests=(DATA / "crd.yaml", DATA / "rbac.yaml"),
+            connect=parts.connect,
+            demo_id=run.site.id,
+            say=run.say,
+        )
+    return memory_plane(run.site.folder, parts.clock, parts.ids, namespace=NAMESPACE, say=run.say)
+
+
+def _world(plane: Plane, parts: Parts, run: _Run) -> World:
+    # Several demos on a machine begin at different addresses, so that they rarely meet.
+    addresses = Addresses(start=secrets.randbelow(60_000))
+    laws = Laws(
+        instance_types=parts.instance_types,
+        tags={CLUSTER_TAG: OWNER, HUB_TAG: OWNER},
+        boot=BootModel.demo(),
+        times=PodTimes.demo(),
+    )
+    host = Host(folder=run.site.folder, demo_id=run.site.id, addresses=addresses)
+    return World(plane.nodes, parts.clock, parts.ids, host=host, laws=laws, say=run.say)
+
+
+async def _hub(
+    stack: AsyncExitStack, plane: Plane, parts: Parts, *, cloud: Cloud, run: _Run
+) -> HubProcess:
+    hub_port, proxy_api_port = free_ports(2)
+    token = secrets.token_hex(32)
+    hub_api_url = f"http://127.0.0.1:{hub_port}/hub/api"
+    place = ServicePlace(hub_api_url=hub_api_url, token=token)
+    serving = parts.serve(plane.service, cloud, place)
+    stack.push_async_callback(serving.stop)
+    settings = HubSettings(
+        port=run.port,
+        hub_port=hub_port,
+        proxy_api_port=proxy_api_port,
+        proxy_command=run.proxy,
+        proxy_token=secrets.token_hex(32),
+        service_url=f"http://127.0.0.1:{serving.port}",
+        service_token=token,
+        profiles_file=str(DATA / "profiles.yaml"),
+        namespace=NAMESPACE,
+        folder=str(run.site.folder / "hub"),
+    )
+    run.say("JupyterHub: starting")
+    log = run.site.logs / "hub.log"
+    hub = await HubProcess.start(
+        settings, kubeconfig=plane.hub_kubeconfig, log=log, demo_id=run.site.id
+    )
+    stack.push_async_callback(hub.stop)
+    return hub
+
+
+# --- small helpers ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _site() -> AsyncIterator[Site]:
+    """A folder and a watchdog that removes it with all that still runs."""
+    demo_id = secrets.token_hex(8)
+    folder = Path(tempfile.mkdtemp(prefix="gpu-jit-demo-"))
+    site = Site(id=demo_id, folder=folder)
+    site.logs.mkdir()
+    watchdog = Watchdog(demo_id, folder)
+    try:
+        yield site
+    finally:
+        # Not in a thread: nothing may overtake the end.
+        watchdog.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _beside(
+    group: asyncio.TaskGroup, work: Awaitable[None], name: str
+) -> AsyncIterator[None]:
+    """Run ``work`` beside the rest; its failure is the failure of the whole."""
+
+    async def awaited() -> None:
+        await work
+
+    task = group.create_task(awaited(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def public_port(port: int) -> int:
+    """The port itself when it is free, a free one for 0. Raises UserError."""
+    if port == 0:
+        return free_ports(1)[0]
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise UserError(
+                f"Port {port} is taken: choose another with --port, or 0 for a free one.",
+                reason="PortTaken",
+            ) from None
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Different free loopback ports."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

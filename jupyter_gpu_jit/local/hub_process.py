@@ -1,0 +1,116 @@
+"""The demo's hub as a child process: started, watched, ended.
+
+Called by ``demo``. Its environment is made here and holds nothing of the developer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from ..errors import GpuJitError
+from . import marks
+from .hub_settings import CONFIG, SETTINGS_VARIABLE, HubSettings
+from .processes import search_path
+
+STOP_SECONDS = 2.5
+POLL_SECONDS = 0.05
+START_SECONDS = 60.0
+
+
+class HubEnded(GpuJitError):
+    """JupyterHub ended though nobody asked it to."""
+
+    default_reason = "HubEnded"
+
+
+class HubProcess:
+    """``python -m jupyterhub`` with the demo's configuration."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
+        self._process, self._log, self._url = process, log, url
+
+    @classmethod
+    async def start(
+        cls, settings: HubSettings, *, kubeconfig: Path, log: Path, demo_id: str
+    ) -> HubProcess:
+        """Start it; it is not ready yet."""
+        line, env = _prepare(settings, kubeconfig, demo_id)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *line,
+                env=env,
+                cwd=settings.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the demo, which ends the hub in its turn
+            )
+        return cls(process, log, settings.public_url)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def until_ready(self) -> None:
+        """Wait until it answers through its proxy. Raises HubEnded after a minute."""
+        try:
+            async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as client:
+                await _until_up(client, f"{self._url}hub/health")
+        except TimeoutError:
+            raise HubEnded(f"JupyterHub did not answer: {self._last_words()}") from None
+
+    async def watch(self) -> None:
+        """Wait for its end, which is a failure. Raises HubEnded."""
+        code = await self._process.wait()
+        raise HubEnded(f"JupyterHub ended with status {code}: {self._last_words()}")
+
+    async def stop(self) -> None:
+        """End it, and its proxy with it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:500] if lines else "it said nothing."
+
+
+def _prepare(
+    settings: HubSettings, kubeconfig: Path, demo_id: str
+) -> tuple[list[str], dict[str, str]]:
+    """Write its files; its command line and environment."""
+    folder = Path(settings.folder)
+    folder.mkdir(mode=0o700)
+    config, stored = folder / "jupyterhub_config.py", folder / "settings.json"
+    config.write_text(CONFIG)
+    settings.write(stored)
+    env = {
+        "PATH": search_path(),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "KUBECONFIG": str(kubeconfig),
+        SETTINGS_VARIABLE: str(stored),
+        marks.DEMO_MARK: demo_id,
+    }
+    return [sys.executable, "-m", "jupyterhub", "-f", str(config)], env
+
+
+async def _until_up(client: aiohttp.ClientSession, url: str) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with client.get(url) as answer:
+                if answer.status == 200:
+                    return
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,117 @@
+"""The demo's Kubernetes API: in memory behind HTTP, or a real control plane on loopback.
+
+Called by ``demo``. Either way there is one kubeconfig for the hub and a Cluster port for each
+of the others, so that nothing above knows which of the two it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..ports import Clock, Cluster, Ids
+from ..sim.binder import Binder
+from ..sim.cluster import MemoryCluster
+from . import marks
+from .control_plane import ControlPlane, build
+from .http_api import KubernetesApi
+
+Say = Callable[[str], None]
+
+
+class ClosableCluster(Cluster, Protocol):
+    """A Cluster over a connection."""
+
+    async def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+Connect = Callable[[str], ClosableCluster]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Who reaches the API how; each with the rights it would have in production.
+
+    ``scheduler`` does the work of kube-scheduler, None where a real one runs.
+    """
+
+    nodes: Cluster
+    provisioner: Cluster
+    service: Cluster
+    hub_kubeconfig: Path
+    scheduler: Callable[[], Awaitable[None]] | None = None
+
+
+@asynccontextmanager
+async def memory_plane(
+    folder: Path, clock: Clock, ids: Ids, *, namespace: str, say: Say
+) -> AsyncIterator[Plane]:
+    """The in-memory cluster, served to the hub over HTTP."""
+    cluster = MemoryCluster(clock, ids, namespaces=(namespace,))
+    token = secrets.token_urlsafe(32)
+    api = KubernetesApi(cluster, token)
+    url = await api.start()
+    say(f"Kubernetes API, in memory: {url}")
+    try:
+        yield Plane(
+            nodes=cluster,
+            provisioner=cluster,
+            service=cluster,
+            hub_kubeconfig=_write_kubeconfig(folder / "kubeconfig", url=url, token=token),
+            scheduler=Binder(cluster, clock).run,
+        )
+    finally:
+        await api.stop()
+
+
+@asynccontextmanager
+async def real_plane(
+    folder: Path, *, manifests: Sequence[Path], connect: Connect, demo_id: str, say: Say
+) -> AsyncIterator[Plane]:
+    """etcd, API server, scheduler and controllers, with the shipped accounts and rights."""
+    programs = await asyncio.to_thread(build, say)
+    marked = {marks.DEMO_MARK: demo_id}
+    control = ControlPlane(folder / "control-plane", programs, kwok=False, environment=marked)
+    say("control plane: starting etcd, kube-apiserver, kube-scheduler, kube-controller-manager")
+    await control.start()
+    try:
+        await control.apply(*manifests)
+        say(f"Kubernetes API, real: {control.server}")
+        async with AsyncExitStack() as stack:
+
+            def connected(kubeconfig: Path) -> Cluster:
+                cluster = connect(str(kubeconfig))
+                stack.push_async_callback(cluster.close)
+                return cluster
+
+            yield Plane(
+                nodes=connected(control.admin_kubeconfig()),
+                provisioner=connected(await control.kubeconfig_for("provisioner")),
+                service=connected(await control.kubeconfig_for("service")),
+                hub_kubeconfig=await control.kubeconfig_for("hub"),
+            )
+    finally:
+        await control.stop()
+
+
+def _write_kubeconfig(path: Path, *, url: str, token: str) -> Path:
+    name = "demo"
+    body = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": url}}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(body))  # JSON is YAML
+    return path

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import wire
-from ..core.model import InstanceType, Resources
+from ..core.model import InstanceType, Offering, Resources
+from ..core.nodes import node_labels, node_taints
 from ..core.quantity import format_bytes, format_cpu, format_time, parse_time
+from ..core.requirements import CapacityType
 from ..errors import AlreadyExists, Conflict, Expired, NotFound
 from ..ports import EVENTS, NODES, PODS, Clock, Cluster, Ids, Instance, Json
 from .boot import BootModel, Delay
@@ -318,21 +320,19 @@ def node_json(spec: NodeSpec, now: float) -> Json:
     """The Node as a kubelet registers it: tainted, not Ready, without GPUs."""
     instance, kind = spec.instance, spec.instance_type
     amounts = _amounts(kind.allocatable)
-    taints = (wire.UNREGISTERED_TAINT, wire.GPU_TAINT, wire.USER_TAINT)
+    taints = (wire.UNREGISTERED_TAINT, *node_taints())
+    offering = Offering(
+        instance_type=kind.name,
+        zone=instance.zone,
+        capacity_type=CapacityType(instance.capacity_type),
+        usd_per_hour_micro=instance.usd_per_hour_micro,
+    )
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": spec.name,
-            "labels": {
-                "kubernetes.io/hostname": spec.name,
-                "kubernetes.io/os": "linux",
-                wire.ARCH_LABEL: kind.architecture,
-                wire.INSTANCE_TYPE_LABEL: kind.name,
-                wire.ZONE_LABEL: instance.zone,
-                wire.CAPACITY_LABEL: instance.capacity_type,
-                wire.PURPOSE_LABEL: "user",
-            },
+            "labels": {"kubernetes.io/hostname": spec.name, **node_labels(kind, offering)},
         },
         "spec": {
             "providerID": instance.provider_id,

@@ -14,7 +14,9 @@ from enum import StrEnum
 
 from ..core import wire
 from ..core.model import Profile, SessionRequest
+from ..core.nodes import SESSION_TOLERATIONS
 from ..core.quantity import format_bytes, format_cpu
+from ..core.requirements import Toleration
 from ..errors import AlreadyExists, Conflict, Expired, NotFound
 from ..ports import PODS, Clock, Cluster, Json
 from .tasks import Tasks
@@ -64,7 +66,7 @@ def session_pod(profile: Profile, *, user: str, server: str = "") -> Json:
             "schedulingGates": [{"name": wire.GATE}],
             "restartPolicy": "OnFailure",
             "automountServiceAccountToken": False,
-            "tolerations": [_tolerate_gpus(), _tolerate_users()],
+            "tolerations": [_toleration_json(t) for t in SESSION_TOLERATIONS],
             "containers": [_container(profile)],
         },
     }
@@ -88,13 +90,14 @@ def _container(profile: Profile) -> Json:
     }
 
 
-def _tolerate_gpus() -> Json:
-    return {"key": wire.GPU_TAINT.key, "operator": "Exists", "effect": wire.GPU_TAINT.effect}
-
-
-def _tolerate_users() -> Json:
-    taint = wire.USER_TAINT
-    return {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
+def _toleration_json(toleration: Toleration) -> Json:
+    body = {
+        "key": toleration.key,
+        "operator": toleration.operator,
+        "value": toleration.value,
+        "effect": toleration.effect,
+    }
+    return {key: value for key, value in body.items() if value}
 
 
 @dataclass(slots=True, kw_only=True)

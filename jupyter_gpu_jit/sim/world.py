@@ -21,7 +21,7 @@ from .binder import Binder
 from .boot import BootModel
 from .cloud import Hooks, SimCloud
 from .cluster import Change, MemoryCluster
-from .invariants import Invariants, Violated
+from .invariants import LEAK_SECONDS, Invariants, Violated
 from .keepers import PodGc, node_lost
 from .kubelet import Habits, Kubelet, NodeSpec, PodTimes
 from .loop import CountingIds, LoopClock
@@ -85,6 +85,7 @@ class World:
     def __init__(self, config: WorldConfig, *, seed: int) -> None:
         self.config = config
         self.clock = LoopClock()
+        self.started_at = self.clock.now()
         self.ids = CountingIds()
         self.cluster = MemoryCluster(self.clock, self.ids, seed=seed)
         self.cloud = self._make_cloud(seed)
@@ -94,6 +95,7 @@ class World:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._rng = random.Random(f"{seed}-kubelets")
         self._kubelets: dict[str, tuple[Kubelet, asyncio.Task[None]]] = {}
+        self.steady_instances = 0
         self._launched = self._incarnation = 0
         self._provisioner: asyncio.Task[None] | None = None
         self._tasks = Tasks()
@@ -219,6 +221,11 @@ class World:
         async with asyncio.timeout(seconds):
             while not condition():
                 await self.clock.sleep(TICK_SECONDS)
+
+    async def steady(self) -> None:
+        """Wait until whatever a fault left must be gone, then note how many instances run."""
+        await self.clock.sleep(LEAK_SECONDS)
+        self.steady_instances = len(self.cloud.live())
 
     async def all_given_back(self, *, seconds: float = 1200.0) -> None:
         """Wait until no instance, claim, node or pod is left. Raises Violated when some stay."""

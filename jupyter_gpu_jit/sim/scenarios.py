@@ -1,0 +1,225 @@
+"""Stories that are played in a simulated world, by name: what people do, and what goes wrong.
+
+``SCENARIOS`` is read by the tests, by the crash enumeration and by ``gpu-jit simulate``. Each
+body ends with everybody gone and everything given back, or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.progress import Stage
+from ..errors import UserError
+from . import loop
+from .kubelet import Habits
+from .market import A100, CPU, L4, T4, TYPES
+from .report import Report, report_on
+from .users import Session
+from .world import World, WorldConfig, play
+
+Body = Callable[[World], Coroutine[Any, Any, None]]
+PATIENCE_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A story: ``title`` for people, ``body`` what happens, ``config`` the world it happens in."""
+
+    title: str
+    body: Body
+    config: WorldConfig = field(default_factory=WorldConfig)
+
+
+async def _leave(world: World, *sessions: Session) -> None:
+    """These people stop; then everything must be given back."""
+    for session in sessions:
+        await world.hub.stop(session)
+    await world.hub.gone(*world.hub.sessions, seconds=PATIENCE_SECONDS)
+    await world.all_given_back()
+
+
+async def one_session(world: World) -> None:
+    """Alice asks for an L4, works, and stops."""
+    alice = world.hub.start("alice", L4)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice)
+
+
+async def three_users_one_cancels(world: World) -> None:
+    """Three ask for an A100 one after the other; Bob gives up while the node boots."""
+    alice = world.hub.start("alice", A100)
+    await world.clock.sleep(0.5)
+    bob = world.hub.start("bob", A100)
+    await world.clock.sleep(1.0)
+    carol = world.hub.start("carol", A100)
+    await world.hub.reached(bob, Stage.BOOTING, seconds=PATIENCE_SECONDS)
+    await world.hub.stop(bob)
+    await world.hub.ready(alice, bob, carol, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice, carol)
+
+
+async def class_of_thirty(world: World) -> None:
+    """Thirty people start within a minute, each a T4."""
+    everybody = []
+    for number in range(30):
+        everybody.append(world.hub.start(f"student{number:02d}", T4))
+        await world.clock.sleep(2.0)
+    await world.hub.ready(*everybody, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, *everybody)
+
+
+async def second_finds_a_seat(world: World) -> None:
+    """The second and the third A100 sit down beside the first without a launch."""
+    alice = world.hub.start("alice", A100)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    others = [world.hub.start(name, A100) for name in ("bob", "carol")]
+    await world.hub.ready(*others, seconds=60.0)
+    await world.steady()
+    await _leave(world, alice, *others)
+
+
+async def mixed_morning(world: World) -> None:
+    """Different profiles at once, with and without GPUs."""
+    wanted = (CPU, L4, A100, T4, CPU, A100, L4)
+    everybody = [world.hub.start(f"user{n}", profile) for n, profile in enumerate(wanted)]
+    await world.hub.ready(*everybody, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, *everybody)
+
+
+async def dry_pools(world: World) -> None:
+    """Spot is sold out everywhere for the cheapest L4 type; something dearer serves."""
+    for offering in world.cloud.instance_type("g6.xlarge").offerings:
+        world.cloud.dry(offering.key)
+    await one_session(world)
+
+
+async def nothing_to_sell(world: World) -> None:
+    """Nothing with an L4 can be had for ten minutes; the session waits, then gets its node."""
+    keys = [o.key for t in TYPES if t.gpu_model == "L4" for o in t.offerings]
+    for key in keys:
+        world.cloud.dry(key)
+    alice = world.hub.start("alice", L4)
+    await world.clock.sleep(600.0)
+    for key in keys:
+        world.cloud.stock(key, None)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice)
+
+
+async def cancel_at_each_stage(world: World) -> None:
+    """One after the other gives up, each at a later stage."""
+    stages = (Stage.PLANNED, Stage.LAUNCHING, Stage.BOOTING, Stage.REGISTERED, Stage.INITIALISED)
+    for stage in stages:
+        session = world.hub.start(f"user-{stage.lower()}", L4)
+        await world.hub.reached(session, stage, seconds=PATIENCE_SECONDS)
+        await _leave(world, session)
+
+
+async def comes_back_at_once(world: World) -> None:
+    """Stops and starts again within a second, ten times, under the same pod name."""
+    for _ in range(10):
+        session = world.hub.start("alice", L4)
+        await world.hub.ready(session, seconds=PATIENCE_SECONDS)
+        await world.hub.stop(session)
+        await world.hub.gone(session, seconds=60.0)
+        await world.clock.sleep(0.3)
+    await world.steady()
+    await _leave(world)
+
+
+async def instance_vanishes(world: World) -> None:
+    """The cloud takes the node back without a word; the next session gets a new one."""
+    alice = world.hub.start("alice", L4)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    world.reclaim(world.cloud.live()[0].id)
+    await world.hub.gone(alice, seconds=600.0)
+    bob = world.hub.start("bob", L4)
+    await world.hub.ready(bob, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, bob)
+
+
+def _first(habits: Habits) -> Callable[[int], Habits]:
+    """Only the first node has these habits."""
+    return lambda number: habits if number == 0 else Habits()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "one-session": Scenario(title="One session on a new node", body=one_session),
+    "three-users-one-cancels": Scenario(
+        title="Three share an A100 node, one gives up", body=three_users_one_cancels
+    ),
+    "class-of-thirty": Scenario(title="Thirty starts within a minute", body=class_of_thirty),
+    "second-finds-a-seat": Scenario(
+        title="Later sessions sit down beside the first", body=second_finds_a_seat
+    ),
+    "mixed-morning": Scenario(title="Different profiles at once", body=mixed_morning),
+    "dry-pools": Scenario(title="The best offerings are sold out", body=dry_pools),
+    "nothing-to-sell": Scenario(title="No capacity for ten minutes", body=nothing_to_sell),
+    "cancel-at-each-stage": Scenario(title="Cancelled at each stage", body=cancel_at_each_stage),
+    "comes-back-at-once": Scenario(title="Stop and start, ten times", body=comes_back_at_once),
+    "instance-vanishes": Scenario(title="A node is taken back", body=instance_vanishes),
+    "node-never-joins": Scenario(
+        title="The first node never joins",
+        body=one_session,
+        config=WorldConfig(habits=_first(Habits(joins=False))),
+    ),
+    "node-joins-late": Scenario(
+        title="The first node joins after the deadline",
+        body=one_session,
+        config=WorldConfig(habits=_first(Habits(join_delay_seconds=400.0))),
+    ),
+    "gpus-missing": Scenario(
+        title="The first node never reports its GPU",
+        body=one_session,
+        config=WorldConfig(habits=_first(Habits(gpus=0))),
+    ),
+    "pod-refused": Scenario(
+        title="The first node's kubelet refuses the pod",
+        body=one_session,
+        config=WorldConfig(habits=_first(Habits(admission_failures=1))),
+    ),
+    "ignores-sigterm": Scenario(
+        title="Containers ignore SIGTERM",
+        body=second_finds_a_seat,
+        config=WorldConfig(habits=lambda number: Habits(stubborn=True)),
+    ),
+    "lagging-cloud": Scenario(
+        title="The cloud's list is up to 30 s late",
+        body=three_users_one_cancels,
+        config=WorldConfig(lag_seconds=30.0),
+    ),
+}
+
+
+def find(name: str) -> Scenario:
+    """The scenario of that name. Raises UserError that lists the names."""
+    if name not in SCENARIOS:
+        known = ", ".join(SCENARIOS)
+        raise UserError(f"There is no scenario {name!r}; there are {known}.", reason="NoScenario")
+    return SCENARIOS[name]
+
+
+async def _told(name: str, scenario: Scenario, seed: int) -> Report:
+    async def body(world: World) -> Report:
+        await scenario.body(world)
+        return report_on(world, name=name, seed=seed)
+
+    _, report = await play(body, seed=seed, config=scenario.config)
+    return report
+
+
+def run_scenario(name: str, seed: int) -> Report:
+    """Play a scenario in virtual time; ``str()`` of the result is for people.
+
+    Raises UserError for an unknown name, Violated when an invariant does not hold.
+    """
+    scenario = find(name)
+    return loop.run(lambda: _told(name, scenario, seed), seed=seed)

@@ -288,6 +288,14 @@ def read_taints(taints: Sequence[Json]) -> tuple[Taint, ...]:
     )
 
 
+def is_passing(taint: Taint) -> bool:
+    """Whether a node that is coming up loses this taint by itself.
+
+    Kubernetes puts them on and takes them off again a moment after the node is Ready.
+    """
+    return taint.key.startswith(("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"))
+
+
 def taint_json(taint: Taint) -> dict[str, str]:
     """A taint as Kubernetes writes it."""
     body = {"key": taint.key, "effect": taint.effect}

@@ -94,9 +94,7 @@ class Lifecycle:
 
     async def _initialise(self, claim: NodeClaim) -> float | None:
         node = self._state.node_of(claim)
-        known = self._state.instance_type(claim.instance_type)
-        expected = known.allocatable.gpus if known else 0
-        if node is None or not node.ready or node.allocatable.gpus < expected:
+        if node is None or not self._usable(node, claim):
             return await self._within(
                 claim, wire.REGISTERED, self._settings.initialisation_deadline_seconds
             )
@@ -104,6 +102,13 @@ class Lifecycle:
         await self._claims.set_status(claim, {}, done)
         log.info("node initialised", extra={"claim": claim.name, "node": node.name})
         return None
+
+    def _usable(self, node: Node, claim: NodeClaim) -> bool:
+        """Ready, its GPUs reported, and no taint left that only says it is still coming up."""
+        known = self._state.instance_type(claim.instance_type)
+        expected = known.allocatable.gpus if known else 0
+        coming_up = any(wire.is_passing(taint) for taint in node.taints)
+        return node.ready and not coming_up and node.allocatable.gpus >= expected
 
     async def _within(self, claim: NodeClaim, since: str, seconds: float) -> float | None:
         """Wait for the next step until its deadline; then end the claim, to plan anew."""

@@ -6,7 +6,6 @@ Everything it knows comes from the API server and the cloud, so it may be stoppe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -54,17 +53,18 @@ class Alarm:
 
     async def wait(self) -> None:
         """Until it rings."""
-        while not self._rung and not self._due():
+        while not self._rung:
             self._stir.clear()
-            timeout = None if self._at is None else self._at - self._clock.now()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), timeout)
+            try:
+                await asyncio.wait_for(self._stir.wait(), self._timeout())
+            except TimeoutError:
+                # Not compared with the clock again: a timer may fire a hair before its time.
+                self._at = None
+                break
         self._rung = False
-        if self._due():
-            self._at = None
 
-    def _due(self) -> bool:
-        return self._at is not None and self._at <= self._clock.now()
+    def _timeout(self) -> float | None:
+        return None if self._at is None else max(0.0, self._at - self._clock.now())
 
 
 class Provisioner:

@@ -1,0 +1,195 @@
+"""Thirty sessions on a real API server and a real scheduler: all run, where the plan said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
+from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
+from jupyter_gpu_jit.catalogue import instance_types
+from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.core.model import Plan, Profile
+from jupyter_gpu_jit.core.packing import Policy, solve
+from jupyter_gpu_jit.core.snapshot import build
+from jupyter_gpu_jit.local.control_plane import ControlPlane
+from jupyter_gpu_jit.local.kwok import KwokNodes
+from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS
+from jupyter_gpu_jit.provisioner.runtime import Provisioner, Settings
+from jupyter_gpu_jit.sim.boot import BootModel, exactly
+from jupyter_gpu_jit.sim.cloud import SimCloud
+from jupyter_gpu_jit.sim.users import session_pod
+
+GIB = 1 << 30
+NAMESPACE = "gpu-jit"
+INSTANT = BootModel(**{
+    step: exactly(0.0)
+    for step in ("launch", "boot", "register", "ready", "gpus", "call", "shutdown")
+})  # fmt: skip
+A100 = Profile(
+    slug="a100", display_name="A100", gpus=1, gpu_models=("A100",),
+    cpu_guarantee_millicpu=8000, memory_guarantee_bytes=64 * GIB,
+)  # fmt: skip
+L4 = Profile(
+    slug="l4", display_name="L4", gpus=1, gpu_models=("L4",),
+    cpu_guarantee_millicpu=3000, memory_guarantee_bytes=12 * GIB,
+)  # fmt: skip
+CPU = Profile(
+    slug="cpu", display_name="CPU",
+    cpu_guarantee_millicpu=2000, memory_guarantee_bytes=4 * GIB,
+)  # fmt: skip
+
+
+@dataclass
+class Real:
+    """The parts of one test on the control plane."""
+
+    admin: KubernetesCluster
+    cluster: KubernetesCluster
+    cloud: SimCloud
+    provisioner: Provisioner
+    running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.running = asyncio.create_task(self.provisioner.run())
+
+
+@pytest.fixture
+async def real(control_plane: ControlPlane) -> AsyncIterator[Real]:
+    clock, ids = SystemClock(), RandomIds()
+    token = await control_plane.service_account_token("provisioner", NAMESPACE)
+    where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
+    admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
+    cluster = KubernetesCluster.connect(token=token, **where)
+    settings = Settings(
+        cluster_id="thirty", hub_id="thirty", namespace=NAMESPACE, empty_grace_seconds=0.5,
+        collect_interval_seconds=5.0,
+    )  # fmt: skip
+    tags = {wire.CLUSTER_TAG: "thirty", wire.HUB_TAG: "thirty"}
+    cloud = SimCloud(clock, ids, random.Random(1), instance_types(), boot=INSTANT, tags=tags)
+    KwokNodes(admin, clock).attach(cloud)
+    provisioner = Provisioner(cluster, cloud, clock, ids=ids, settings=settings)
+    parts = Real(admin, cluster, cloud, provisioner)
+    yield parts
+    if parts.running is not None:
+        parts.running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await parts.running
+    await provisioner.resign()
+    await cloud.close()
+    await cluster.close()
+    await admin.close()
+
+
+async def until(holds: Callable[[], Any], seconds: float) -> Any:
+    """Ask again and again until the answer is true; fail loudly after the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = await holds()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        await asyncio.sleep(0.1)
+
+
+def wanted() -> list[dict[str, Any]]:
+    profiles = [A100] * 11 + [L4] * 9 + [CPU] * 10
+    return [session_pod(p, user=f"thirty-{n:02d}") for n, p in enumerate(profiles)]
+
+
+async def planned(real: Real) -> Plan:
+    """What the planner says of the pods as the API server admitted them, worked out apart."""
+    pods = (await real.admin.list(PODS, namespace=NAMESPACE)).items
+    snapshot = build(
+        pods=pods, nodes=[], claims=[], instance_types=instance_types(), now=time.time()
+    )
+    return solve(snapshot, Policy())
+
+
+async def pods_of(real: Real) -> list[dict[str, Any]]:
+    listing = await real.admin.list(PODS, namespace=NAMESPACE)
+    return [p for p in listing.items if p["metadata"]["name"].startswith("jupyter-thirty-")]
+
+
+async def test_thirty_sessions_at_once_all_run_on_the_nodes_the_plan_named(real: Real) -> None:
+    bodies = wanted()
+    await asyncio.gather(*(real.admin.create(PODS, b, namespace=NAMESPACE) for b in bodies))
+    plan = await planned(real)
+    real.start()
+
+    async def all_running() -> list[dict[str, Any]]:
+        pods = await pods_of(real)
+        up = [p for p in pods if p["status"].get("phase") == "Running"]
+        return up if len(up) == len(bodies) else []
+
+    pods = await until(all_running, 60)
+    assert len({p["metadata"]["uid"] for p in pods}) == len(bodies), "none twice"
+
+    claims = [wire.read_claim(c) for c in (await real.admin.list(CLAIMS)).items]
+    node_of = {claim.name: claim.node_name for claim in claims}
+    companies = {frozenset(claim.sessions) for claim in plan.claims}
+    assert {frozenset(claim.sessions) for claim in claims} == companies, "the plan was executed"
+    for pod in pods:
+        session = wire.read_session_pod(pod)
+        assert session.pinned_to == session.claim
+        assert session.node_name == node_of[session.claim]
+        assert session.uid in next(c.sessions for c in claims if c.name == session.claim)
+    await assert_nothing_is_overfull(real, pods)
+
+    live = real.cloud.live()
+    assert len(live) == len(claims) == len(real.cloud.ledger), "no launch was made twice"
+    assert sum(i.usd_per_hour_micro for i in live) == plan.usd_per_hour_micro, "as planned"
+    assert Counter(i.instance_type for i in live)["p4d.24xlarge"] == 2, "8 A100s a node: 11 need 2"
+
+    await asyncio.gather(*(
+        real.admin.delete(PODS, p["metadata"]["name"], namespace=NAMESPACE, grace_seconds=0)
+        for p in pods
+    ))  # fmt: skip
+
+    async def all_given_back() -> bool:
+        return not real.cloud.live() and not (await real.admin.list(CLAIMS)).items
+
+    await until(all_given_back, 30)
+    left = {n["metadata"]["name"] for n in (await real.admin.list(NODES)).items}
+    assert not left & set(node_of.values())
+
+
+async def assert_nothing_is_overfull(real: Real, pods: list[dict[str, Any]]) -> None:
+    rooms = {
+        n.name: n.allocatable for n in map(wire.read_node, (await real.admin.list(NODES)).items)
+    }
+    for pod in pods:
+        session = wire.read_session_pod(pod)
+        room = rooms[session.node_name]
+        assert session.request.resources.fits_in(room), f"{session.node_name} is overfull"
+        rooms[session.node_name] = room - session.request.resources
+
+
+async def test_the_plan_for_all_thirty_is_no_dearer_than_what_was_launched_one_by_one() -> None:
+    """The plan's own price is that of its nodes; sharing makes it cheaper than one node each."""
+    types = instance_types()
+    pods = []
+    for number, body in enumerate(wanted()):
+        meta = {
+            **body["metadata"], "uid": f"uid-{number:02d}", "namespace": NAMESPACE,
+            "resourceVersion": str(number + 1), "creationTimestamp": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        pods.append({**body, "metadata": meta})
+    snapshot = build(pods=pods, nodes=[], claims=[], instance_types=types, now=0.0)
+    plan = solve(snapshot, Policy())
+    assert not plan.refused
+    assert len(plan.placements) == len(pods)
+    assert plan.usd_per_hour_micro == sum(c.offerings[0].usd_per_hour_micro for c in plan.claims)
+    alone = sum(
+        solve(replace(snapshot, waiting=(session,)), Policy()).usd_per_hour_micro
+        for session in snapshot.waiting
+    )
+    assert plan.usd_per_hour_micro < alone

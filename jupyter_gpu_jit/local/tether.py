@@ -1,7 +1,7 @@
 """Child processes that end with this one, however it ends.
 
-Called by ``control_plane``. Linux only. A child gets SIGKILL when the *thread* that started it is gone, so
-whoever starts one does so from a thread that stays (the event loop's, not a pool's).
+Called by ``control_plane``. Linux only. A child gets SIGKILL when the *thread* that started it
+is gone, so whoever starts one does so in a thread that stays (the event loop's, not a pool's).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# A program of its own instead of preexec_fn, which may deadlock in a process with threads. The parent may be gone
-# before the wish is heard: then the child's parent is another.
+# A program of its own instead of preexec_fn, which may deadlock in a process with threads. The
+# parent may be gone before the wish is heard: then the child's parent is another.
 _LAUNCH = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -51,7 +51,10 @@ def start(
 
 
 def end(processes: Iterable[subprocess.Popen[bytes]], *, grace_seconds: float) -> None:
-    """SIGTERM to all, SIGKILL to the groups of those left after the grace. Blocks till all are reaped."""
+    """SIGTERM to all, after the grace SIGKILL to the groups of those left.
+
+    Blocks until all are reaped.
+    """
     left = list(processes)
     for process in left:
         process.terminate()

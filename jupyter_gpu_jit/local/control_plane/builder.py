@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from .. import cache
+from .. import cache, tether
 
 HERE = Path(__file__).parent
 OLDEST_GO = (1, 26)
@@ -137,7 +137,7 @@ class Go:
         """``go arguments``, with all it says in ``log``."""
         with log.open("w") as output:
             return subprocess.Popen(
-                [self.command, *arguments],
+                tether.command([self.command, *arguments]),
                 cwd=self.folder,
                 env=self.env,
                 stdout=output,

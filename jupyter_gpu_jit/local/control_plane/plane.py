@@ -1,7 +1,7 @@
 """Starts and stops a control plane: etcd, API server, scheduler, controllers and KWOK.
 
-Used by ``gpu-jit demo --control-plane real`` and by the tests' ``control_plane`` fixture. Holds nothing of an
-event loop between calls, so one plane may serve many loops.
+Used by ``gpu-jit demo --control-plane real`` and by the tests' ``control_plane`` fixture. Holds
+nothing of an event loop between calls, so one plane may serve many loops.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .parts import Ports, Setup
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 0.0  # what they would save on the way out ends with the plane
 TOKEN_LIFETIME = "8760h"
-# Below the range from which the kernel takes ports for outgoing connections, above the well-known ones.
+# Below the range from which the kernel takes ports for outgoing connections.
 _PORTS = range(20_000, 32_000)
 
 
@@ -205,7 +205,7 @@ class ControlPlane:
 
 def _kubectl_error(arguments: tuple[str, ...], said: str) -> Exception:
     message = f"kubectl {' '.join(arguments)}: {said}"
-    if "(NotFound)" in said or "no matching resources" in said:
+    if any(words in said for words in ("(NotFound)", '" not found', "no matching resources")):
         return NotFound(message)
     return Defect(message)
 

@@ -117,7 +117,7 @@ def _read(body: bytes) -> SessionInfo:
     try:
         told = json.loads(body)
         return SessionInfo(**{name: _typed(told[name], old) for name, old in _DEFAULTS.items()})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Unavailable("The service gave an answer nobody can read; trying again.") from None
 
 

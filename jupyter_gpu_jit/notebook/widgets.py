@@ -157,11 +157,12 @@ class _Refresher(threading.Thread):
         super().__init__(name="gpu-jit-session-panel", daemon=True)
         self._panel = panel
         self._closed = closed
+        self._was_quiet = False
         self._usage = _Usage()
+        self._usage.watch()
 
     def run(self) -> None:
         """The thread."""
-        self._usage.watch()
         try:
             while not self._closed.wait(REFRESH_SECONDS) and not self._panel.closed:
                 self._update()
@@ -172,11 +173,12 @@ class _Refresher(threading.Thread):
             self._usage.unwatch()
 
     def _update(self) -> None:
-        quiet_seconds = self._usage.seconds_ago()
-        if quiet_seconds < QUIET_AFTER_SECONDS:
+        quiet = self._usage.seconds_ago() >= QUIET_AFTER_SECONDS
+        if not quiet:
             self._panel.refresh()
-        elif quiet_seconds < QUIET_AFTER_SECONDS + REFRESH_SECONDS:
+        elif not self._was_quiet:
             self._panel.rest()
+        self._was_quiet = quiet
 
 
 class _Usage:
@@ -188,9 +190,10 @@ class _Usage:
         self._shell: Any = None
 
     def watch(self) -> None:
-        """Listen to the shell. The cell that made the panel is running now, or has just ended."""
+        """Listen to the shell; to be called from the cell that makes the panel, which counts."""
         self._shell = _shell()
         if self._shell is not None:
+            self._running = True
             self._shell.events.register("pre_run_cell", self._begins)
             self._shell.events.register("post_run_cell", self._ends)
 

@@ -96,10 +96,11 @@ class Hub:
             return json.loads(response.read() or b"null")
 
     def start_server(self, user: str, server: str = "") -> str:
-        """Start a server as its user would; the token the hub gave it."""
+        """Start a server unless it runs; the token the hub gave it."""
         path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
-        self.call("POST", path, {})
         written = self.folder / "tokens" / f"{user}--{server}"
+        if not written.exists():
+            self.call("POST", path, {})
         return wait_for(lambda: written.exists() and written.read_text())
 
     def new_token(self, user: str, **wanted: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..model import Resources, Seat
 from .fillings import Bin, Market
-from .seats import might_serve
+from .seats import serves
 from .shapes import how_many, times
 
 _RESOURCES = ("gpus", "cpu_millicpu", "memory_bytes", "pods")
@@ -49,7 +49,7 @@ class _Part:
     def _by_shape(self, bins: Sequence[Bin]) -> Iterator[int]:
         for i in self.members:
             shape = self.market.shapes[i]
-            seats = (s for s in self.seats if might_serve(shape, s))
+            seats = (s for s in self.seats if serves(shape, s))
             need = self.counts[i] - sum(how_many(shape.size, s.residual, 1 << 40) for s in seats)
             able = [b for b in bins if b.fits[i]]
             if need > 0:
@@ -61,7 +61,7 @@ class _Part:
         for i in self.members:
             asked = asked + times(self.market.shapes[i].size, self.counts[i])
         shapes = [self.market.shapes[i] for i in self.members]
-        seats = [s for s in self.seats if any(might_serve(shape, s) for shape in shapes)]
+        seats = [s for s in self.seats if any(serves(shape, s) for shape in shapes)]
         for name in _RESOURCES:
             need = getattr(asked, name) - sum(max(getattr(s.residual, name), 0) for s in seats)
             rooms = [(b.price, getattr(b.entry.room, name)) for b in bins]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..model import Offering, Refusal, Resources
-from ..quantity import format_cpu, format_usd
+from ..quantity import format_usd
 from ..requirements import CapacityPolicy
 from . import market as m
 from .market import Entry, pool_failures, share_micro, type_failures
@@ -114,7 +114,7 @@ def _asked(shape: Shape) -> str:
     if shape.size.gpus and needs.gpu_memory_gib:
         words.append(f"{needs.gpu_memory_gib} GB per GPU")
     if not words:
-        words.append(f"{format_cpu(shape.size.cpu_millicpu)} CPU and {_gib(shape.size)}")
+        words += [_cpu(shape.size), _gib(shape.size)]
     if needs.zones:
         words.append(f"in {' or '.join(needs.zones)}")
     if needs.capacity is not CapacityPolicy.SPOT_THEN_ON_DEMAND:
@@ -152,10 +152,19 @@ def _alternative(shape: Shape, misses: Sequence[_Miss]) -> str:
 
 
 def _nearness(shape: Shape, check: str, miss: _Miss) -> tuple[int, int, str, str]:
-    """The most memory per GPU first where that is given up, then the cheapest for the session."""
-    memory = miss.entry.gpu_memory_gib if check == m.GPU_MEMORY else 0
+    """The least to give up where that can be measured, then the cheapest for the session."""
     price = share_micro(shape, miss.entry, miss.pool)
-    return (-memory, price, miss.entry.type.name, miss.pool.zone)
+    away = {m.GPU_MEMORY: -miss.entry.gpu_memory_gib, m.SIZE: _excess(shape.size, miss.entry.room)}
+    return (away.get(check, 0), price, miss.entry.type.name, miss.pool.zone)
+
+
+def _excess(size: Resources, room: Resources) -> int:
+    """By how much the size exceeds the room in the worst dimension, per mille of the room."""
+    return max(
+        size.gpus * 1000 // max(room.gpus, 1),
+        size.cpu_millicpu * 1000 // max(room.cpu_millicpu, 1),
+        size.memory_bytes * 1000 // max(room.memory_bytes, 1),
+    )
 
 
 _RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
@@ -173,7 +182,11 @@ _RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
 
 def _size(size: Resources) -> str:
     words = [_plural(size.gpus, "GPU")] if size.gpus else []
-    return _and([*words, f"{format_cpu(size.cpu_millicpu)} CPU", _gib(size)])
+    return _and([*words, _cpu(size), _gib(size)])
+
+
+def _cpu(size: Resources) -> str:
+    return f"{size.cpu_millicpu / 1000:g} CPU"
 
 
 def _gib(size: Resources) -> str:

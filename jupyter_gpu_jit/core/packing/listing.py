@@ -44,15 +44,16 @@ def _load(market: Market, filling: Filling) -> _Load:
     total = Resources()
     for shape, count in zip(market.shapes, filling, strict=True):
         total = total + times(shape.size, count)
-    alone = all(alone for n, alone in zip(filling, market.stranded, strict=True) if n)
-    mask = sum(1 << i for i, count in enumerate(filling) if count)
-    return _Load(mask, total, may_idle_gpus=total.gpus > 0 or alone)
+    present = [i for i, count in enumerate(filling) if count]
+    may_idle_gpus = all(not market.shapes[i].cpu_only or market.stranded[i] for i in present)
+    return _Load(sum(1 << i for i in present), total, may_idle_gpus)
 
 
 def _holds(market: Market, entry: Entry, load: _Load) -> bool:
     if market.matcher.type_mask(entry) & load.shapes != load.shapes:
         return False
-    return load.total.fits_in(entry.room) and (load.may_idle_gpus or entry.room.gpus <= 0)
+    all_busy = entry.room.gpus <= load.total.gpus
+    return load.total.fits_in(entry.room) and (load.may_idle_gpus or all_busy)
 
 
 def _serving(market: Market, entry: Entry, load: _Load) -> Iterator[Offering]:

@@ -13,7 +13,7 @@ from ..gpus import nominal_memory_gib
 from ..model import InstanceType, Offering, Resources
 from ..nodes import node_labels, node_taints
 from ..pricing import session_share_micro
-from ..requirements import untolerated
+from ..requirements import CapacityType, untolerated
 from .policy import Policy
 from .shapes import Shape
 
@@ -64,7 +64,7 @@ def by_price(offering: Offering) -> tuple[int, str, str, str]:
         offering.usd_per_hour_micro,
         offering.instance_type,
         offering.zone,
-        offering.capacity_type.value,
+        offering.capacity_type,
     )
 
 
@@ -138,7 +138,7 @@ class Matcher:
         self._picky = tuple((i, s) for i, s in self._shapes if _is_picky(s))
         self._plain = tuple((i, s) for i, s in self._shapes if not _is_picky(s))
         self._types: dict[str, int] = {}
-        self._slots: dict[tuple[str, str, bool], int] = {}
+        self._slots: dict[tuple[str, bool, bool], int] = {}
 
     def type_mask(self, entry: Entry) -> int:
         """Shapes that the type could serve, whatever the pool."""
@@ -151,7 +151,7 @@ class Matcher:
     def pool_mask(self, entry: Entry, pool: Offering) -> int:
         """Shapes that this pool serves now."""
         of_type = self.type_mask(entry)
-        slot = (pool.zone, pool.capacity_type.value, pool.available)
+        slot = (pool.zone, pool.capacity_type is CapacityType.SPOT, pool.available)
         plain = self._slots.get(slot)
         if plain is None:
             plain = _mask(s for s in self._plain if not any(pool_failures(s[1], entry, pool)))

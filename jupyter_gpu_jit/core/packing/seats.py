@@ -13,7 +13,7 @@ from ..gpus import nominal_memory_gib
 from ..model import Placement, Resources, Seat, SessionRequest
 from ..pricing import session_share_micro
 from ..requirements import Requirements, Taint, untolerated
-from ..wire import CAPACITY_LABEL, INSTANCE_TYPE_LABEL, UNREGISTERED_TAINT, ZONE_LABEL
+from ..wire import UNREGISTERED_TAINT
 from .shapes import Shape
 
 READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
@@ -54,20 +54,6 @@ def _passing(taint: Taint) -> bool:
     return taint.key == UNREGISTERED_TAINT.key or taint.key.startswith(
         ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
     )
-
-
-def _undecided(seat: Seat) -> bool:
-    """Whether the claim still lists several offerings: all of them serve whom it was planned for.
-
-    Its fields then hold only what they have in common, which is too little to check against.
-    """
-    decided = {INSTANCE_TYPE_LABEL, ZONE_LABEL, CAPACITY_LABEL} <= seat.labels.keys()
-    return not seat.ready and not decided
-
-
-def might_serve(shape: Shape, seat: Seat) -> bool:
-    """Whether the seat may serve a session that was planned onto it, room aside."""
-    return _undecided(seat) or serves(shape, seat)
 
 
 def seat_share_micro(size: Resources, seat: Seat) -> int:
@@ -118,7 +104,7 @@ class Seating:
         shape = self._shape_of[session.uid]
         if seat is None or seat.ready is not ready or not self._holds(shape, seat):
             return None
-        return seat if might_serve(shape, seat) else None
+        return seat if serves(shape, seat) else None
 
     def _cheapest(self, session: SessionRequest, ready: bool) -> Seat | None:
         """The first of the shape's seats that holds one more; full ones leave its list for good."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..model import Placement, Plan, PlannedClaim, SessionRequest, Snapshot
+from ..pricing import total_usd_per_hour_micro
 from .bound import lower_bound
 from .explain import SEAT_MAY_FREE, Explanation, explain, over_budget
 from .fillings import Buyer, Filling, Market, Purchase, open_market
@@ -85,7 +86,7 @@ class _Buying:
             placements=_sorted([*seating.placements, *placed]),
             claims=claims,
             refused=tuple(reasons[uid].refusal(uid) for uid in sorted(reasons)),
-            usd_per_hour_micro=sum(c.offerings[0].usd_per_hour_micro for c in claims),
+            usd_per_hour_micro=total_usd_per_hour_micro(c.offerings[0] for c in claims),
             lower_bound_usd_per_hour_micro=self._bound(),
         )
         return Solution(plan, reasons)

@@ -29,6 +29,7 @@ from .objects import (
     copy,
     is_done,
     updated,
+    without_nulls,
     without_server_fields,
 )
 from .selectors import Predicate, field_predicate, label_predicate
@@ -143,7 +144,7 @@ class MemoryCluster:
             stored: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
             stored |= {"status": "Success", "code": 201}
         else:
-            stored = _copied(self._create(rules, copy(body), namespace))
+            stored = _copied(self._create(rules, without_nulls(body), namespace))
         await asyncio.sleep(0)
         return stored
 
@@ -196,8 +197,10 @@ class MemoryCluster:
         await asyncio.sleep(0)
         old = self._find(rules, name, namespace)
         check_preconditions(old, uid=uid, resource_version=resource_version)
-        left = after_delete(rules, old, grace_seconds, self._clock.now())
-        stored = self._remove(rules, old) if left is None else self._store(rules, old, left)
+        marked, goes = after_delete(rules, old, grace_seconds, self._clock.now())
+        stored = old if marked is old else self._apply("MODIFIED", kind, marked, old)
+        if goes:
+            stored = self._remove(rules, stored)
         await asyncio.sleep(0)
         return _copied(stored)
 

@@ -66,6 +66,7 @@ class Rules:
     custom: bool = False
     prepare: Callable[[Json], None] = _nothing
     check: Callable[[Json, Json], None] = _anything
+    check_status: Callable[[Json, Json], None] = _anything
     grace: Callable[[Json, int | None], int] = _at_once
 
     @property
@@ -87,6 +88,27 @@ def _check_node(old: Json, new: Json) -> None:
             "spec.providerID is set already.",
             reason="Invalid",
         )
+
+
+def _prepare_claim(claim: Json) -> None:
+    """The rules of the custom resource's definition (hub_config/crd.yaml) a bug would break."""
+    spec = claim.get("spec") or {}
+    missing = [key for key in ("clusterID", "hubID", "batch", "offerings") if not spec.get(key)]
+    if missing:
+        raise Rejected(f"spec.{missing[0]}: Required value", reason="Invalid")
+    if claim["metadata"]["name"] not in (spec["batch"].get("claims") or ()):
+        raise Rejected("spec.batch.claims must contain metadata.name", reason="Invalid")
+
+
+def _check_claim(old: Json, new: Json) -> None:
+    if old["spec"] != new.get("spec"):
+        raise Rejected("spec: Invalid value: spec is immutable", reason="Invalid")
+
+
+def _check_claim_status(old: Json, new: Json) -> None:
+    before = (old.get("status") or {}).get("providerID")
+    if before and (new.get("status") or {}).get("providerID") != before:
+        raise Rejected("status.providerID is set once and stays", reason="Invalid")
 
 
 def _prepare_event(event: Json) -> None:
@@ -148,7 +170,15 @@ KNOWN = (
     ),
     Rules(kind=EVENTS, fields=_EVENT_FIELDS, prepare=_prepare_event),
     Rules(kind=LEASES),
-    Rules(kind=CLAIMS, has_status=True, counts_generation=True, custom=True),
+    Rules(
+        kind=CLAIMS,
+        has_status=True,
+        counts_generation=True,
+        custom=True,
+        prepare=_prepare_claim,
+        check=_check_claim,
+        check_status=_check_claim_status,
+    ),
     Rules(kind=NAMESPACES, fields=("status.phase",), prepare=_prepare_namespace),
     Rules(kind=SERVICES),
     Rules(kind=SECRETS, fields=("type",), prepare=_prepare_secret),
@@ -176,6 +206,15 @@ def copy(value: Any) -> Any:
         return {key: copy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [copy(item) for item in value]
+    return value
+
+
+def without_nulls(value: Any) -> Any:
+    """A deep copy without the keys that are null: to the server those were never sent."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
     return value
 
 
@@ -223,7 +262,9 @@ def updated(rules: Rules, old: Json, patch: Json, *, status: bool) -> Json:
         _keep_all_but_status(rules, old, new)
     elif rules.has_status:
         _keep_status(old, new)
-    if not status:
+    if status:
+        rules.check_status(old, new)
+    else:
         _check_finalizers(old["metadata"], new["metadata"])
         rules.check(old, new)
         if rules.counts_generation and _rest(old) != _rest(new):
@@ -238,7 +279,7 @@ def _check_identity(old: Json, new: Json) -> None:
     if after.get("namespace") != before.get("namespace"):
         raise Rejected("The namespace of the object does not match the URL.", reason="BadRequest")
     if after.get("uid") != before["uid"]:
-        raise Conflict(f"{before['name']}: the uid in the patch is not that of the object.")
+        raise Rejected("metadata.uid: Invalid value: field is immutable", reason="Invalid")
     if after.get("resourceVersion") != before["resourceVersion"]:
         raise Conflict(f"{before['name']} has been modified; read it again and repeat the change.")
 
@@ -294,26 +335,34 @@ def check_preconditions(obj: Json, *, uid: str, resource_version: str) -> None:
             raise Conflict(f"{meta['name']}: the {key} in the precondition is not the object's.")
 
 
-def after_delete(rules: Rules, obj: Json, grace_seconds: int | None, now: float) -> Json | None:
-    """What a delete leaves: the object marked, the same object, or None when it goes at once."""
+def after_delete(
+    rules: Rules, obj: Json, grace_seconds: int | None, now: float
+) -> tuple[Json, bool]:
+    """What a delete writes first (maybe the same object), and whether the object then goes.
+
+    A pod is always marked first, so that its watchers see why it goes; others only when a
+    finalizer holds them.
+    """
     meta = obj["metadata"]
-    pending = meta.get("deletionGracePeriodSeconds", 0) if "deletionTimestamp" in meta else None
-    grace = rules.grace(obj, grace_seconds) if pending is None else grace_seconds
-    if pending and (grace is None or grace >= pending):
-        return obj
-    if not grace and not meta.get("finalizers"):
-        return None
-    if pending == 0:
-        return obj
-    asked_at = parse_time(meta["deletionTimestamp"]) - pending if pending else now
-    return _marked(obj, grace=grace or 0, at=asked_at)
+    held = bool(meta.get("finalizers"))
+    if "deletionTimestamp" not in meta:
+        grace = rules.grace(obj, grace_seconds)
+        mark = held or rules.kind == PODS
+        return (_marked(obj, grace=grace, at=now) if mark else obj), not held and not grace
+    pending = meta.get("deletionGracePeriodSeconds", 0)
+    if pending and (grace_seconds is None or grace_seconds >= pending):
+        return obj, False
+    if not pending:
+        return obj, not held
+    asked_at = parse_time(meta["deletionTimestamp"]) - pending
+    return _marked(obj, grace=grace_seconds or 0, at=asked_at), not held and not grace_seconds
 
 
 def _marked(obj: Json, *, grace: int, at: float) -> Json:
     meta = dict(obj["metadata"])
     meta["deletionTimestamp"] = pods.stamp(at + grace)
     meta["deletionGracePeriodSeconds"] = grace
-    if "generation" in meta:
+    if "generation" in meta and "deletionTimestamp" not in obj["metadata"]:
         meta["generation"] += 1
     return {**obj, "metadata": meta}
 

@@ -53,7 +53,7 @@ def prepare(pod: Json) -> None:
     _default_tolerations(spec)
     for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
         _default_container(container)
-    pod["status"] = {"phase": "Pending"}
+    pod["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
     if spec.get("schedulingGates"):
         pod["status"]["conditions"] = [_gated_condition()]
 
@@ -86,8 +86,20 @@ def _default_container(container: Json) -> None:
         resources["requests"] = {**limits, **(resources.get("requests") or {})}
 
 
+def _quality(spec: Json) -> str:
+    """The QoS class: Guaranteed when all CPU and memory limits equal the requests."""
+    amounts = [c["resources"] for c in (*spec["containers"], *(spec.get("initContainers") or ()))]
+    if not any((a.get("requests") or {}).keys() & {"cpu", "memory"} for a in amounts):
+        return "BestEffort"
+    for name in ("cpu", "memory"):
+        limits = [(a.get("limits") or {}).get(name) for a in amounts]
+        if None in limits or limits != [a["requests"].get(name) for a in amounts]:
+            return "Burstable"
+    return "Guaranteed"
+
+
 def _default_tolerations(spec: Json) -> None:
-    """As admission plugin DefaultTolerationSeconds adds them."""
+    """As admission plugin DefaultTolerationSeconds adds them, at create and at every update."""
     tolerations = spec.setdefault("tolerations", [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(_covers(toleration, key) for toleration in tolerations):
@@ -113,7 +125,8 @@ def _gated_condition() -> Json:
 
 def check(old: Json, new: Json) -> None:
     """What a patch of a pod's spec may change. Raises Rejected."""
-    before, after = old["spec"], new.get("spec") or {}
+    before, after = old["spec"], new.setdefault("spec", {})
+    _default_tolerations(after)
     gated = bool(before.get("schedulingGates"))
     _check_gates(before, after)
     _check_images(before, after)
@@ -181,12 +194,14 @@ def bind(pod: Json, binding: Json, now: float) -> Json:
     return {
         **pod,
         "spec": {**spec, "nodeName": target},
-        "status": _scheduled(pod.get("status") or {}, now),
+        "status": _scheduled(pod, now),
     }
 
 
-def _scheduled(status: Json, now: float) -> Json:
+def _scheduled(pod: Json, now: float) -> Json:
+    status = pod.get("status") or {}
     row = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
+    row["observedGeneration"] = pod["metadata"]["generation"]
     kept = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
     return {**status, "conditions": [*kept, {**row, "lastTransitionTime": stamp(now)}]}
 

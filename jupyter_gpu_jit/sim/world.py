@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from ..core import wire
 from ..core.model import InstanceType
 from ..errors import Defect
-from ..ports import Clock, Cloud, Cluster, Ids, Instance
+from ..ports import EVENTS, LEASES, Clock, Cloud, Cluster, Ids, Instance
 from ..provisioner.runtime import Provisioner, Settings
 from .binder import Binder
 from .boot import BootModel
@@ -95,7 +95,7 @@ class World:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._rng = random.Random(f"{seed}-kubelets")
         self._kubelets: dict[str, tuple[Kubelet, asyncio.Task[None]]] = {}
-        self.steady_instances = 0
+        self.steady_instances = self.changes = 0
         self._launched = self._incarnation = 0
         self._provisioner: asyncio.Task[None] | None = None
         self._tasks = Tasks()
@@ -129,11 +129,13 @@ class World:
         self._tasks.start(self._tick(), "ticker")
 
     async def close(self) -> None:
-        """End all tasks."""
-        await self.crash()
-        await self.hub.close()
-        await self.cloud.close()
-        await self._tasks.close()
+        """End all tasks. Raises Defect when the provisioner cannot be ended."""
+        try:
+            await self.crash()
+        finally:
+            await self.hub.close()
+            await self.cloud.close()
+            await self._tasks.close()
 
     def fail(self, error: BaseException) -> None:
         """The run is over; the first failure is the one that is reported."""
@@ -144,9 +146,12 @@ class World:
         self.fail(context.get("exception") or Defect(context["message"]))
 
     def _cluster_changed(self, change: Change) -> None:
+        if change.kind not in (LEASES, EVENTS):
+            self.changes += 1
         self._judged(lambda: self.invariants.cluster_changed(change))
 
     def _instance_changed(self, instance: Instance) -> None:
+        self.changes += 1
         self._judged(lambda: self.invariants.instance_changed(instance))
 
     def _judged(self, judge: Callable[[], None]) -> None:
@@ -182,13 +187,24 @@ class World:
         raise Defect("The provisioner ended by itself.")
 
     async def crash(self) -> None:
-        """End the provisioner; nothing it held in memory is kept."""
+        """End the provisioner; nothing it held in memory is kept.
+
+        Raises Defect when it had to be asked twice: a process that overhears its cancellation
+        would hang at every SIGTERM.
+        """
         task, self._provisioner = self._provisioner, None
         self.truth.acting_since = None
-        if task is not None:
-            self.truth.note("the provisioner ends")
+        if task is None:
+            return
+        self.truth.note("the provisioner ends")
+        for attempt in range(5):
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=TICK_SECONDS)
+            if task.done() and attempt > 0:
+                raise Defect("The provisioner overheard its cancellation.", reason="Overheard")
+            if task.done():
+                return
+        raise Defect("The provisioner cannot be cancelled.", reason="Overheard")
 
     # --- nodes -------------------------------------------------------------------------------
 
@@ -213,6 +229,10 @@ class World:
         task.cancel()
         name = kubelet.spec.name
         self._tasks.start(node_lost(self.cluster, self.clock, name), f"node lost {name}")
+
+    def in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside the scenario, ended with the world."""
+        self._tasks.start(work, name)
 
     # --- what scenarios wait for and do ------------------------------------------------------
 
@@ -250,15 +270,16 @@ async def play(
     *,
     seed: int,
     config: WorldConfig | None = None,
-    taps: Sequence[Tap] = (),
+    provisioner: bool = True,
 ) -> tuple[World, T]:
-    """Run a scenario's body in a new world, provisioner included, on the running loop.
+    """Run a scenario's body in a new world on the running loop, a provisioner included or not.
 
     Raises Violated, or whatever failed first anywhere in the world.
     """
     world = World(config or WorldConfig(), seed=seed)
     world.start()
-    world.start_provisioner(*taps)
+    if provisioner:
+        world.start_provisioner()
     main = asyncio.get_running_loop().create_task(body(world), name="scenario")
     try:
         waiting: set[Awaitable[Any]] = {main, world.failure}

@@ -1,0 +1,183 @@
+"""Crash enumeration: end the provisioner at every port call it makes, and see that nothing is lost.
+
+A scenario is played once without a crash, its port calls counted. Then it is played again for
+each of them, with the process ended just before or just after that call (its answer lost), its
+memory thrown away, and a new one started. Every invariant holds throughout, and the end must
+be that of the quiet run. Deterministic: a seed and a crash point are a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..errors import Defect, GpuJitError
+from . import loop
+from .scenarios import Scenario, find
+from .taps import Call
+from .world import World, play
+
+RESTART_SECONDS = 2.0
+"""From the end of a provisioner to the start of the next, which then waits for the lease."""
+
+
+class Side(StrEnum):
+    """Of which side of a call the process ends: after means that it took effect unheard."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CrashPoint:
+    """End the process on one side of its port call number ``number`` (from 1)."""
+
+    number: int
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class EndState:
+    """What must not depend on crashes: how each start ended, and how many nodes were in use."""
+
+    sessions: tuple[tuple[str, str], ...]
+    instances: int
+
+
+class CrashTap:
+    """Counts the calls of one process; at ``point`` sets ``due`` and lets it do no more."""
+
+    def __init__(self, world: World, point: CrashPoint | None = None) -> None:
+        self.calls: list[tuple[Call, int]] = []
+        self.due = asyncio.Event()
+        self._world, self._point = world, point
+
+    async def before(self, call: Call) -> None:
+        """Count; end the process here if this is the place."""
+        self._stop_if_over()
+        self.calls.append((call, self._world.changes))
+        self._meet(len(self.calls), Side.BEFORE)
+
+    async def after(self, call: Call, error: GpuJitError | None) -> None:
+        """End the process here if this call is the place."""
+        if call.verb == "watch":
+            # The end of a watch is no call; a dead process must not be held up in closing it.
+            return
+        self._stop_if_over()
+        number = next(n for n in range(len(self.calls), 0, -1) if self.calls[n - 1][0] is call)
+        self._meet(number, Side.AFTER)
+
+    def _meet(self, number: int, side: Side) -> None:
+        if CrashPoint(number, side) == self._point:
+            self.due.set()
+        self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        """A process that has ended makes no more calls, not even to clean up after itself."""
+        if self.due.is_set():
+            raise asyncio.CancelledError
+
+
+def worth_trying(calls: Iterable[tuple[Call, int]]) -> Iterator[CrashPoint]:
+    """Every call on both sides, except looks that repeat a look at an unchanged world.
+
+    Ending the process between two renewals of the lease, or two polls of the cloud, while
+    nothing else has happened is the same run again with another number.
+    """
+    seen: set[tuple[str, str, int]] = set()
+    for number, (call, changes) in enumerate(calls, 1):
+        key = (call.verb, call.kind, changes)
+        idle = not call.writes or call.kind == "leases"
+        if idle and key in seen:
+            continue
+        seen.add(key)
+        yield CrashPoint(number, Side.BEFORE)
+        if call.verb != "watch":
+            yield CrashPoint(number, Side.AFTER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """One enumerated run that went wrong: where it was ended, and what did not hold."""
+
+    scenario: str
+    seed: int
+    point: CrashPoint
+    call: Call
+    error: str
+
+    def __str__(self) -> str:
+        what = f"{self.call.verb} {self.call.kind} {self.call.name}".rstrip()
+        where = f"{self.scenario}, seed {self.seed}, {self.point.side} call {self.point.number}"
+        return f"{where} ({what}): {self.error}"
+
+
+def end_state(world: World) -> EndState:
+    """The end state of a world whose scenario has been played to its end."""
+    sessions = sorted((s.name, s.outcome.value) for s in world.hub.sessions)
+    return EndState(tuple(sessions), world.steady_instances)
+
+
+async def _quiet(scenario: Scenario, seed: int) -> tuple[EndState, list[tuple[Call, int]]]:
+    async def body(world: World) -> tuple[EndState, list[tuple[Call, int]]]:
+        tap = CrashTap(world)
+        world.start_provisioner(tap)
+        await scenario.body(world)
+        return end_state(world), tap.calls
+
+    _, result = await play(body, seed=seed, config=scenario.config, provisioner=False)
+    return result
+
+
+async def _crashed(scenario: Scenario, seed: int, point: CrashPoint) -> EndState:
+    async def body(world: World) -> EndState:
+        tap = CrashTap(world, point)
+        world.start_provisioner(tap)
+        world.in_background(_restart(world, tap), "reaper")
+        await scenario.body(world)
+        if not tap.due.is_set():
+            raise Defect(f"The run made only {len(tap.calls)} calls; it is not deterministic.")
+        return end_state(world)
+
+    _, result = await play(body, seed=seed, config=scenario.config, provisioner=False)
+    return result
+
+
+async def _restart(world: World, tap: CrashTap) -> None:
+    await tap.due.wait()
+    await world.crash()
+    await world.clock.sleep(RESTART_SECONDS)
+    world.start_provisioner()
+
+
+def count_calls(name: str, *, seed: int) -> tuple[EndState, list[tuple[Call, int]]]:
+    """The quiet run: its end, and every port call with the state of the world it was made in."""
+    return loop.run(lambda: _quiet(find(name), seed), seed=seed)
+
+
+def crash_at(name: str, point: CrashPoint, *, seed: int) -> EndState:
+    """The run with one crash. Raises whatever failed: Violated, TimeoutError, Defect."""
+    return loop.run(lambda: _crashed(find(name), seed, point), seed=seed)
+
+
+def enumerate_crashes(name: str, *, seed: int) -> tuple[int, list[Crash]]:
+    """Number of runs, and those that went wrong. Raises what the quiet run raises."""
+    quiet, calls = count_calls(name, seed=seed)
+    points, wrong = list(worth_trying(calls)), []
+    for point in points:
+        error = _tried(name, point, seed, quiet)
+        if error:
+            call = calls[point.number - 1][0]
+            wrong.append(Crash(scenario=name, seed=seed, point=point, call=call, error=error))
+    return len(points), wrong
+
+
+def _tried(name: str, point: CrashPoint, seed: int, quiet: EndState) -> str:
+    """What is wrong with that run, or nothing."""
+    try:
+        end = crash_at(name, point, seed=seed)
+    except (GpuJitError, TimeoutError, ExceptionGroup) as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if end == quiet else f"ended as {end}, quietly it is {quiet}"

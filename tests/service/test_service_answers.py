@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -98,8 +99,10 @@ async def test_of_an_ending_pod_and_its_successor_the_successor_is_told(world, t
     await world.cluster.delete(PODS, old["metadata"]["name"], namespace="gpu-jit")
     assert (await session(world, token))["stage"] == "Ready"
     await world.cluster.create(PODS, session_pod(), namespace="gpu-jit")
-    await asyncio.sleep(1.1)  # the age the lists may have
-    assert (await session(world, token))["stage"] == "Requested"
+    deadline = time.monotonic() + 10  # the lists may be a second old
+    while (stage := (await session(world, token))["stage"]) != "Requested":
+        assert (stage, time.monotonic() < deadline) == ("Ready", True)
+        await asyncio.sleep(0.05)
 
 
 async def test_a_pod_whose_request_cannot_be_read_belongs_to_nobody(world, token):

@@ -47,8 +47,14 @@ class KeyedTasks:
         if self._clock.now() < not_before:
             self._wake_at(not_before)
             return
+        running = self._run(key, work)
+        try:
+            self._group.create_task(running, name=key)
+        except RuntimeError:
+            # The group is shutting down (our term is over): nothing new begins.
+            running.close()
+            return
         self._running.add(key)
-        self._group.create_task(self._run(key, work), name=key)
 
     async def _run(self, key: str, work: Work) -> None:
         try:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from ..core import wire
 from ..core.model import InstanceType, Offering, Resources
@@ -188,18 +189,22 @@ class Kubelet:
         if known is None:
             if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
                 return
-            work = self._tasks.start(self._guarded(self._start(pod)), f"run {meta['name']}")
+            work = self._tasks.start(
+                self._guarded(partial(self._start, pod)), f"run {meta['name']}"
+            )
             known = self._pods[meta["uid"]] = _Pod(pod, work)
         known.seen = pod
         if "deletionTimestamp" in meta and not known.ending:
             known.ending = True
             known.work.cancel()
-            known.work = self._tasks.start(self._guarded(self._end(known)), f"end {meta['name']}")
+            known.work = self._tasks.start(
+                self._guarded(partial(self._end, known)), f"end {meta['name']}"
+            )
 
-    async def _guarded(self, work: Any) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """A pod that is gone, or replaced by one of the same name, is no longer our business."""
         try:
-            await work
+            await work()
         except (NotFound, Conflict):
             return
 

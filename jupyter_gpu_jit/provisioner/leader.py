@@ -123,11 +123,12 @@ class Leader:
                 return
             asked = self._clock.now()
             try:
-                lease = await asyncio.wait_for(self._read(), self._retry_seconds)
-                if (lease.get("spec") or {}).get("holderIdentity") != self._settings.identity:
-                    return
-                if await asyncio.wait_for(self._write(lease), self._retry_seconds):
-                    renewed = asked
+                async with asyncio.timeout(self._retry_seconds):
+                    lease = await self._read()
+                    if (lease.get("spec") or {}).get("holderIdentity") != self._settings.identity:
+                        return
+                    if await self._write(lease):
+                        renewed = asked
             except (TransientError, TimeoutError):
                 log.warning("lease not renewed", extra={"identity": self._settings.identity})
 

@@ -56,7 +56,9 @@ class Alarm:
         while not self._rung:
             self._stir.clear()
             try:
-                await asyncio.wait_for(self._stir.wait(), self._timeout())
+                # Not wait_for: before Python 3.12 it can swallow a cancellation.
+                async with asyncio.timeout(self._timeout()):
+                    await self._stir.wait()
             except TimeoutError:
                 # Not compared with the clock again: a timer may fire a hair before its time.
                 self._at = None

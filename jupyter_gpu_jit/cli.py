@@ -126,7 +126,7 @@ def _demo_parts(empty_grace_seconds: float) -> Parts:
 
 
 def _demo_stage_seconds() -> Mapping[Stage, float]:
-    """Medians of the demo's boot model, for the ETA shown; that of JupyterLab's start is measured."""
+    """Medians of the demo's boot model, for the ETA shown; JupyterLab's start was measured."""
     from .core.progress import Stage
     from .sim.boot import BootModel
     from .sim.kubelet import PodTimes
@@ -287,7 +287,7 @@ def _simulate(asked: argparse.Namespace) -> int:
 def _bench(asked: argparse.Namespace) -> int:
     from . import bench
 
-    rows = bench.run(asked.name, _say if not asked.json else None)
+    rows = bench.run(asked.name)
     _say(json.dumps(rows, indent=1) if asked.json else bench.table(rows))
     return 0
 
@@ -298,6 +298,8 @@ def _bench(asked: argparse.Namespace) -> int:
 def _connect(kubeconfig: str) -> ClosableCluster:
     from .adapters.kubernetes import KubernetesCluster
 
+    if kubeconfig and not Path(kubeconfig).is_file():
+        raise UserError(f"There is no kubeconfig file {kubeconfig}.")
     if kubeconfig:
         return KubernetesCluster.from_kubeconfig(kubeconfig)
     return KubernetesCluster.in_cluster()

@@ -8,8 +8,8 @@ whatever is left, also when this process is killed.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,12 +23,13 @@ from ..errors import UserError
 from ..ports import Clock, Cloud, Cluster, Ids
 from ..sim.boot import BootModel
 from ..sim.kubelet import PodTimes
-from . import proxy
+from . import marks, proxy
 from .hub_process import HubProcess
 from .hub_settings import LOGIN, REAL, SIMULATED, HubSettings
 from .logs import log_to
 from .plane import Connect, Plane, Say, memory_plane, real_plane
 from .processes import Addresses, Host
+from .threads import in_thread
 from .watchdog import Watchdog
 from .world import Laws, World
 
@@ -93,7 +94,7 @@ async def run_demo(settings: DemoSettings, parts: Parts, say: Say) -> None:
         say(f"folder: {site.folder} (logs in {site.logs})")
         say(SIMULATED)
         say(REAL)
-        command = await asyncio.to_thread(proxy.command, say)
+        command = await in_thread(lambda: proxy.command(say))
         with log_to(site.logs / "demo.log"):
             await _run(settings, parts, _Run(site=site, port=port, proxy=tuple(command), say=say))
 
@@ -109,8 +110,8 @@ class _Run:
 async def _run(settings: DemoSettings, parts: Parts, run: _Run) -> None:
     async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
         plane = await stack.enter_async_context(_plane(settings, parts, run))
-        if plane.scheduler is not None:
-            await stack.enter_async_context(_beside(group, plane.scheduler(), "scheduler"))
+        for chore in plane.chores:
+            await stack.enter_async_context(_beside(group, chore(), "chore"))
         world = _world(plane, parts, run)
         stack.push_async_callback(world.close)
         provision = parts.provision(plane.provisioner, world.cloud)
@@ -186,16 +187,17 @@ async def _hub(
 async def _site() -> AsyncIterator[Site]:
     """A folder and a watchdog that removes it with all that still runs."""
     demo_id = secrets.token_hex(8)
-    folder = Path(tempfile.mkdtemp(prefix="gpu-jit-demo-"))
-    site = Site(id=demo_id, folder=folder)
+    site = Site(id=demo_id, folder=Path(tempfile.gettempdir()) / f"gpu-jit-demo-{demo_id}")
+    site.folder.mkdir(mode=0o700)
     site.logs.mkdir()
-    watchdog = Watchdog(demo_id, folder)
+    watchdog = Watchdog(demo_id, site.folder)
+    # For what is built or fetched: those programs inherit our environment.
+    os.environ[marks.DEMO_MARK] = demo_id
     try:
         yield site
     finally:
-        # Not in a thread: nothing may overtake the end.
-        watchdog.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        del os.environ[marks.DEMO_MARK]
+        watchdog.close()  # blocks: nothing may overtake the end
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ of the others, so that nothing above knows which of the two it is.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,9 +17,11 @@ from typing import Protocol
 from ..ports import Clock, Cluster, Ids
 from ..sim.binder import Binder
 from ..sim.cluster import MemoryCluster
+from ..sim.keepers import PodGc
 from . import marks
 from .control_plane import ControlPlane, build
 from .http_api import KubernetesApi
+from .threads import in_thread
 
 Say = Callable[[str], None]
 
@@ -40,14 +41,14 @@ Connect = Callable[[str], ClosableCluster]
 class Plane:
     """Who reaches the API how; each with the rights it would have in production.
 
-    ``scheduler`` does the work of kube-scheduler, None where a real one runs.
+    ``chores``: the work of kube-scheduler and kube-controller-manager where no real ones run.
     """
 
     nodes: Cluster
     provisioner: Cluster
     service: Cluster
     hub_kubeconfig: Path
-    scheduler: Callable[[], Awaitable[None]] | None = None
+    chores: tuple[Callable[[], Awaitable[None]], ...] = ()
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def memory_plane(
             provisioner=cluster,
             service=cluster,
             hub_kubeconfig=_write_kubeconfig(folder / "kubeconfig", url=url, token=token),
-            scheduler=Binder(cluster, clock).run,
+            chores=(Binder(cluster, clock).run, PodGc(cluster, clock).run),
         )
     finally:
         await api.stop()
@@ -77,7 +78,7 @@ async def real_plane(
     folder: Path, *, manifests: Sequence[Path], connect: Connect, demo_id: str, say: Say
 ) -> AsyncIterator[Plane]:
     """etcd, API server, scheduler and controllers, with the shipped accounts and rights."""
-    programs = await asyncio.to_thread(build, say)
+    programs = await in_thread(lambda: build(say))
     marked = {marks.DEMO_MARK: demo_id}
     control = ControlPlane(folder / "control-plane", programs, kwok=False, environment=marked)
     say("control plane: starting etcd, kube-apiserver, kube-scheduler, kube-controller-manager")

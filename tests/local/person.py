@@ -6,6 +6,7 @@ import re
 import time
 
 import aiohttp
+from yarl import URL
 
 
 class Person:
@@ -18,14 +19,21 @@ class Person:
         self.token = ""
 
     async def __aenter__(self):
-        page = await self.page("/hub/login")
+        try:
+            await self._log_in()
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def _log_in(self):
+        page = self.login_page = await self.page("/hub/login")
         xsrf = re.search(r'name="_xsrf" value="([^"]+)"', page).group(1)
         form = {"username": self.name, "password": "", "_xsrf": xsrf}
         async with self._client.post(f"{self.url}/hub/login", data=form) as answer:
             assert answer.status == 200, await answer.text()
         made = await self.api("POST", f"users/{self.name}/tokens", {"note": "test"}, cookies=True)
         self.token = made["token"]
-        return self
 
     async def __aexit__(self, *exc):
         await self._client.close()
@@ -39,7 +47,7 @@ class Person:
         """JSON of a call of the hub's API."""
         headers = {"Content-Type": "application/json"}
         if cookies:
-            found = self._client.cookie_jar.filter_cookies(f"{self.url}/hub/")
+            found = self._client.cookie_jar.filter_cookies(URL(f"{self.url}/hub/"))
             headers |= {"X-XSRFToken": found["_xsrf"].value, "Referer": f"{self.url}/hub/home"}
         else:
             headers["Authorization"] = f"token {self.token}"

@@ -77,7 +77,9 @@ def test_sigkill_of_the_parent_leaves_no_process_port_or_folder(parent):
 
 def test_the_watchdog_outlives_interrupts(parent):
     process, pids, _, folder = parent
-    watchdog = min(pids & set(_children(process.pid)), key=lambda pid: b"watchdog" not in _line(pid))
+    watchdog = min(
+        pids & set(_children(process.pid)), key=lambda pid: b"watchdog" not in _line(pid)
+    )
     assert b"watchdog" in _line(watchdog)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(watchdog, number)

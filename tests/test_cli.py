@@ -1,13 +1,18 @@
 """The command line: help without client libraries, one sentence for what goes wrong."""
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from jupyter_gpu_jit import cli
+from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.errors import Defect, UserError
+from jupyter_gpu_jit.local.plane import memory_plane
+from jupyter_gpu_jit.ports import LEASES, NODES
 
 COMMANDS = ("demo", "provisioner", "service", "node-agent", "simulate", "bench", "validate")
 CLIENTS = (
@@ -159,3 +164,66 @@ def test_bench_prints_rows_of_the_contract(capsys, monkeypatch):
         assert set(row) == {"name", "value", "unit", "aim", "better", "beside", "holds"}
         assert row["better"] in ("lower", "higher")
         assert isinstance(row["holds"], bool)
+
+
+async def _seen(cluster, kind, condition):
+    async with asyncio.timeout(30):
+        while True:
+            if any(condition(obj) for obj in cluster.peek(kind)):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _ended(process):
+    process.send_signal(signal.SIGTERM)
+    return await asyncio.wait_for(process.wait(), 15)
+
+
+@pytest.fixture
+async def plane(tmp_path):
+    async with memory_plane(
+        tmp_path, SystemClock(), RandomIds(), namespace="gpu-jit", say=lambda line: None
+    ) as plane:
+        yield plane
+
+
+async def _command(plane, *words):
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jupyter_gpu_jit", *words),
+        *("--kubeconfig", str(plane.hub_kubeconfig)),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+async def test_the_provisioner_takes_its_lease_and_gives_it_back(plane):
+    process = await _command(plane, "provisioner", "--identity", "me")
+    await _seen(plane.nodes, LEASES, lambda lease: lease["spec"].get("holderIdentity") == "me")
+    assert await _ended(process) == 0
+    [lease] = plane.nodes.peek(LEASES)
+    assert not lease["spec"].get("holderIdentity")
+
+
+async def test_a_node_agent_joins_with_the_provider_id_it_was_told(plane):
+    process = await _command(plane, "node-agent", "--provider-id", "aws:///us-east-1a/i-77")
+    await _seen(
+        plane.nodes, NODES, lambda node: node["spec"]["providerID"] == "aws:///us-east-1a/i-77"
+    )
+    assert await _ended(process) == 0
+
+
+async def test_the_service_answers(plane, monkeypatch):
+    import aiohttp
+
+    monkeypatch.setenv("JUPYTERHUB_API_URL", "http://127.0.0.1:9/hub/api")
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "secret")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jupyter_gpu_jit", "service", "--port", "0"),
+        *("--kubeconfig", str(plane.hub_kubeconfig)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    url = (await process.stdout.readline()).decode().split()[-1]
+    async with aiohttp.ClientSession() as client, client.get(url + "api/v1/health") as answer:
+        assert (await answer.json())["status"] == "ok"
+    assert await _ended(process) == 0

@@ -160,6 +160,18 @@ async def _printed(channel, request_id):
 
 
 async def test_from_profile_to_cell_and_back(demo):
+    await from_profile_to_cell_and_back(demo)
+
+
+async def test_from_profile_to_cell_and_back_on_a_real_control_plane(programs):
+    demo = Demo("--port", "0", "--empty-grace", "1", "--control-plane", "real")
+    try:
+        await from_profile_to_cell_and_back(await asyncio.to_thread(demo.start))
+    finally:
+        demo.end()
+
+
+async def from_profile_to_cell_and_back(demo):
     async with Person(demo.url, "ann") as ann:
         assert "simulated" in ann.login_page
         assert "no password" in ann.login_page

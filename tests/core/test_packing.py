@@ -274,6 +274,12 @@ def test_every_pool_that_holds_the_filling_is_listed_cheapest_first():
     ]
 
 
+def test_a_type_that_holds_each_session_but_not_all_is_not_listed():
+    types = [kind("a.large", 0.10), kind("b.large", 0.11), kind("c.large", 0.09, cpu=3)]
+    plan = solve(snapshot([session(u, cpu=2) for u in "xy"], types))
+    assert [[o.instance_type for o in c.offerings] for c in plan.claims] == [["a.large", "b.large"]]
+
+
 def test_the_policy_limits_what_is_listed():
     types = [kind("a.large", 0.10), kind("b.large", 0.11), kind("c.large", 0.13)]
     world = snapshot([session("x")], types)

@@ -89,6 +89,12 @@ def test_room_on_a_node_that_is_planned_for_others_is_still_a_new_node_to_wait_f
     )
 
 
+def test_a_node_that_is_planned_for_others_is_not_filled_beyond_its_room():
+    waiting = [session(f"s{n}", 1, 8, 64, gpu_models=("A100",)) for n in range(8)]
+    (answer,) = quote(snapshot(waiting, TYPES, cap_usd=8.5), [ONE_A100])
+    assert not answer.possible
+
+
 def test_profiles_do_not_compete_with_each_other():
     answers = quote(snapshot(types=TYPES, seats=[seat("c1", L4)]), [ONE_L4, ONE_L4])
     assert [a.seat for a in answers] == ["now", "now"]

@@ -1,14 +1,15 @@
 """What any plan would cost at least: a bound from simple arithmetic, reported with every plan.
 
-Shapes that no type serves together cannot share a node, so their bounds add up. Within such a
-part each bound holds by itself and the largest counts: for one shape, its sessions times the
-least price per session; for one resource, the amount asked times the least price per unit.
+Shapes that no type serves together cannot share a node, so their bounds add up. Within a part
+of the market that hangs together two bounds hold and the larger counts: for one resource, the
+amount asked times the least price per unit; and for some shapes of which no two are served by
+one type, the sum over them of sessions times the least price per session.
 What existing seats could take is subtracted first, for each bound as if nothing else used them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..model import Resources, Seat
@@ -44,17 +45,19 @@ class _Part:
 
     def bound(self) -> int:
         bins = [b for b in self.market.bins if any(b.fits[i] for i in self.members)]
-        return max(max(self._by_shape(bins), default=0), max(self._by_resource(bins), default=0))
+        return max(_apart(self._by_shape(bins)), max(self._by_resource(bins), default=0))
 
-    def _by_shape(self, bins: Sequence[Bin]) -> Iterator[int]:
-        for i in self.members:
+    def _by_shape(self, bins: Sequence[Bin]) -> Iterator[tuple[int, frozenset[str]]]:
+        """A bound for each shape alone, and the types that serve it."""
+        for i in sorted(self.members):
             shape = self.market.shapes[i]
             seats = (s for s in self.seats if serves(shape, s))
             need = self.counts[i] - sum(how_many(shape.size, s.residual, 1 << 40) for s in seats)
             able = [b for b in bins if b.fits[i]]
             if need > 0:
                 least = min(-(-need * b.price // b.fits[i]) for b in able)
-                yield max(least, min(b.price for b in able))
+                types = frozenset(b.entry.type.name for b in able)
+                yield max(least, min(b.price for b in able)), types
 
     def _by_resource(self, bins: Sequence[Bin]) -> Iterator[int]:
         asked = Resources()
@@ -67,3 +70,13 @@ class _Part:
             rooms = [(b.price, getattr(b.entry.room, name)) for b in bins]
             if need > 0:
                 yield min(-(-need * price // room) for price, room in rooms if room > 0)
+
+
+def _apart(bounds: Iterable[tuple[int, frozenset[str]]]) -> int:
+    """Sum of the largest bounds of which no two speak of one type."""
+    total, used = 0, frozenset[str]()
+    for bound, types in sorted(bounds, key=lambda each: -each[0]):
+        if used.isdisjoint(types):
+            total += bound
+            used |= types
+    return total

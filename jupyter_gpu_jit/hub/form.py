@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 LINK_SENTENCE = "A link cannot start a server; look at the choice below and press Start."
 
 
-def apply_options(spawner: GpuJitSpawner, user_options: Mapping[str, object]) -> None:
-    """The hub's hook at every start: bad options end it as a 400, before anything is made.
+def check_options(spawner: GpuJitSpawner, user_options: Mapping[str, object]) -> None:
+    """Raise Refusal, a 400, for bad options, before any hook of an admin sees them.
 
-    The hub has stored them already as the user's choice of next time, so they are taken out of
-    there too; otherwise a start without options would fail ever after.
+    Those that arrive here are saved ones: a profile may have gone since. They are forgotten, or
+    a start without options would fail ever after.
     """
     try:
         spawner.resolved(user_options)

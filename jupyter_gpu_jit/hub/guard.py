@@ -28,14 +28,15 @@ def check_body(body: bytes) -> None:
 
 
 def check_json(body: bytes) -> None:
-    """Raise Refusal unless the body is empty or a JSON object."""
+    """Raise Refusal unless the body is empty or a JSON object, as are options inside it."""
     if not body.strip():
         return
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(BAD_OPTIONS, "The body is not JSON.") from None
-    if not isinstance(value, dict):
+    options = value.get("user_options") if isinstance(value, dict) else 0
+    if options is not None and not isinstance(options, dict):
         raise Refusal(BAD_OPTIONS, 'The body must be a JSON object such as {"profile": "..."}.')
 
 
@@ -51,7 +52,21 @@ def check_arguments(arguments: dict[str, list[bytes]]) -> None:
             raise Refusal(BAD_OPTIONS, f"The form field {name!a:.60} is not UTF-8.") from None
 
 
-class GuardedServerAPIHandler(UserServerAPIHandler):
+class _Checked:
+    """Bad options end here, after the hub's own checks of who may, before anything is stored."""
+
+    async def spawn_single_user(
+        self, user: Any, server_name: str = "", *args: Any, **kwargs: Any
+    ) -> Any:
+        """The hub's, if the options are good. Raises Refusal."""
+        options, spawner = kwargs.get("options"), user.spawners[server_name]
+        if options is not None and hasattr(spawner, "resolved"):
+            spawner.resolved(options)
+        inherited: Any = super()
+        return await inherited.spawn_single_user(user, server_name, *args, **kwargs)
+
+
+class GuardedServerAPIHandler(_Checked, UserServerAPIHandler):
     """The hub's start and stop of a server, for bodies that make sense."""
 
     async def prepare(self) -> None:
@@ -61,7 +76,7 @@ class GuardedServerAPIHandler(UserServerAPIHandler):
         check_json(self.request.body)
 
 
-class GuardedSpawnHandler(SpawnHandler):
+class GuardedSpawnHandler(_Checked, SpawnHandler):
     """The hub's spawn page, for bodies that make sense."""
 
     async def prepare(self) -> None:

@@ -47,9 +47,13 @@ class GpuJitSpawner(GpuJitTraits, KubeSpawner):
         except UserError as error:
             raise Refusal(BAD_OPTIONS, error.user_message) from error
 
+    async def _run_apply_user_options(self, user_options: Mapping[str, object]) -> None:
+        form.check_options(self, user_options)
+        await super()._run_apply_user_options(user_options)
+
     @default("apply_user_options")
     def _apply_user_options_default(self) -> Any:
-        return form.apply_options
+        return lambda spawner, user_options: None
 
     async def load_user_options(self) -> None:
         """Check the options again at the last moment; profiles may have changed since."""

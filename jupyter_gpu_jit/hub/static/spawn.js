@@ -12,19 +12,32 @@
     return "$" + usd.toFixed(usd < 0.1 ? 3 : 2) + " / h now";
   }
 
-  function wait(seconds) {
-    if (seconds < 20) return "ready in seconds";
-    if (seconds < 90) return "ready in about " + Math.round(seconds / 10) * 10 + " s";
-    return "ready in about " + Math.round(seconds / 60) + " min";
+  function about(seconds) {
+    if (seconds < 90) return Math.max(10, Math.round(seconds / 10) * 10) + " s";
+    return Math.round(seconds / 60) + " min";
+  }
+
+  function wait(quote) {
+    if (typeof quote.wait_p50_seconds !== "number") return "";
+    const usual = "ready in about " + about(quote.wait_p50_seconds);
+    if (quote.seat === "now") return usual + ", a node has room";
+    if (quote.seat === "in-flight") return usual + ", a node is on its way";
+    return usual;
   }
 
   function show(card, quote) {
     const price = card.querySelector('[data-quote="price"]');
     const waiting = card.querySelector('[data-quote="wait"]');
-    const usd = quote && typeof quote.usd_per_hour === "number" ? quote.usd_per_hour : null;
-    price.textContent = usd === null ? "price unknown" : money(usd);
-    if (quote && typeof quote.wait_seconds === "number") waiting.textContent = wait(quote.wait_seconds);
-    else waiting.textContent = quote && typeof quote.reason === "string" && usd === null ? quote.reason : "";
+    if (!quote) {
+      price.textContent = "price unknown";
+      waiting.textContent = "";
+    } else if (!quote.possible) {
+      price.textContent = "not to be had now";
+      waiting.textContent = [quote.reason, quote.alternative].filter(Boolean).join(" ");
+    } else {
+      price.textContent = money(quote.usd_per_hour_micro / 1e6);
+      waiting.textContent = wait(quote);
+    }
   }
 
   async function refresh() {

@@ -26,7 +26,6 @@ from ..ports import (
     Listing,
     WatchEvent,
 )
-from .invariants import Invariants
 
 T = TypeVar("T")
 
@@ -58,16 +57,17 @@ class Tap(Protocol):
 
 
 async def _tapped(taps: Sequence[Tap], call: Call, work: Callable[[], Awaitable[T]]) -> T:
-    for tap in taps:
-        await tap.before(call)
+    """The call through the taps, the first one outermost: it also hears what the others raise."""
+    if not taps:
+        return await work()
+    outer, inner = taps[0], taps[1:]
+    await outer.before(call)
     try:
-        result = await work()
+        result = await _tapped(inner, call, work)
     except GpuJitError as error:
-        for tap in taps:
-            await tap.after(call, error)
+        await outer.after(call, error)
         raise
-    for tap in taps:
-        await tap.after(call, None)
+    await outer.after(call, None)
     return result
 
 
@@ -87,11 +87,13 @@ class TappedCluster:
     ) -> AsyncIterator[WatchEvent]:
         """See ports.Cluster; its ``after`` comes when the watch ends."""
         call = Call("watch", kind.plural)
-        for tap in self._taps:
-            await tap.before(call)
-        events = self._inner.watch(kind, resource_version=resource_version, **scope)
         error: GpuJitError | None = None
+        met: list[Tap] = []
         try:
+            for tap in self._taps:
+                met.append(tap)
+                await tap.before(call)
+            events = self._inner.watch(kind, resource_version=resource_version, **scope)
             async with aclosing(events) as stream:  # type: ignore[type-var]
                 async for event in stream:
                     yield event
@@ -99,7 +101,7 @@ class TappedCluster:
             error = raised
             raise
         finally:
-            for tap in self._taps:
+            for tap in met:
                 await tap.after(call, error)
 
     async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Json:
@@ -153,11 +155,19 @@ class TappedCloud:
         await _tapped(self._taps, call, lambda: self._inner.terminate(instance_ids))
 
 
+class Deleting(Protocol):
+    """Judges a deletion by the view it is made on; raises when that is too old."""
+
+    def __call__(self, what: str, *, behind_seconds: float, in_doubt: bool) -> None:
+        """As ``Invariants.deleting``."""
+        ...
+
+
 class Freshness:
     """How old the caller's view is, for invariant I9: when it last heard, what it may not know."""
 
-    def __init__(self, clock: Clock, invariants: Invariants) -> None:
-        self._clock, self._invariants = clock, invariants
+    def __init__(self, clock: Clock, deleting: Deleting) -> None:
+        self._clock, self._deleting = clock, deleting
         self._open: dict[str, int] = {}
         self._heard_at: dict[str, float] = {}
         self._doubt: set[str] = set()
@@ -167,7 +177,7 @@ class Freshness:
         if call.verb == "watch":
             self._open[call.kind] = self._open.get(call.kind, 0) + 1
         elif call.verb in ("delete", "terminate"):
-            self._invariants.deleting(
+            self._deleting(
                 f"{call.kind} {call.name}",
                 behind_seconds=self.behind_seconds(),
                 in_doubt=bool(self._doubt),

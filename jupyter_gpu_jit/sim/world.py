@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -61,6 +61,11 @@ def real_provisioner(
     return Provisioner(cluster, cloud, clock, ids=ids, settings=settings)
 
 
+def fine_weather(clock: Clock, rng: random.Random) -> Sequence[Tap]:
+    """Nothing between the provisioner and its ports."""
+    return ()
+
+
 def behave(number: int) -> Habits:
     """All nodes are good ones."""
     return Habits()
@@ -68,7 +73,11 @@ def behave(number: int) -> Habits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldConfig:
-    """What a world is made of. ``habits`` gives the n-th launched node (from 0) its habits."""
+    """What a world is made of.
+
+    ``habits`` gives the n-th launched node (from 0) its habits; ``weather`` makes the taps
+    that each new provisioner has to live with.
+    """
 
     types: tuple[InstanceType, ...] = TYPES
     boot: BootModel = field(default_factory=BootModel.aws)
@@ -76,6 +85,7 @@ class WorldConfig:
     settings: Settings = SIM_SETTINGS
     habits: Callable[[int], Habits] = behave
     lag_seconds: float = 0.0
+    weather: Callable[[Clock, random.Random], Sequence[Tap]] = fine_weather
     make: MakeProvisioner = real_provisioner
 
 
@@ -162,6 +172,12 @@ class World:
             self.fail(violated)
             raise
 
+    def _deleting(self, what: str, *, behind_seconds: float, in_doubt: bool) -> None:
+        def judge() -> None:
+            self.invariants.deleting(what, behind_seconds=behind_seconds, in_doubt=in_doubt)
+
+        self._judged(judge)
+
     async def _tick(self) -> None:
         while True:
             await self.clock.sleep(TICK_SECONDS)
@@ -172,7 +188,8 @@ class World:
     def start_provisioner(self, *taps: Tap) -> None:
         """A new process with an empty memory and an identity of its own."""
         self._incarnation += 1
-        every = (Freshness(self.clock, self.invariants), *taps)
+        weather = self.config.weather(self.clock, random.Random(self._rng.getrandbits(64)))
+        every = (Freshness(self.clock, self._deleting), *taps, *weather)
         cluster = TappedCluster(self.cluster, every)
         cloud = TappedCloud(self.cloud, every)
         identity = f"provisioner-{self._incarnation}"

@@ -23,6 +23,9 @@ SERVICES = Kind("", "v1", "services", "Service", True)
 SECRETS = Kind("", "v1", "secrets", "Secret", True)
 VOLUME_CLAIMS = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True)
 
+NOT_READY_TAINT = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+"""Admission puts it on every new node; the node lifecycle controller takes it away when Ready."""
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAME_LIMIT = 253
 _SERVER_OWNED = (
@@ -78,6 +81,27 @@ class Rules:
 def _prepare_node(node: Json) -> None:
     node.setdefault("spec", {})
     node.setdefault("status", {})
+    if _ready(node) != "True":
+        _taint(node["spec"], present=True)
+
+
+def _ready(node: Json) -> str:
+    rows = node.get("status", {}).get("conditions") or ()
+    return next((row["status"] for row in rows if row["type"] == "Ready"), "")
+
+
+def _taint(spec: Json, *, present: bool) -> None:
+    kept = [taint for taint in spec.get("taints") or () if taint != NOT_READY_TAINT]
+    spec["taints"] = [*kept, dict(NOT_READY_TAINT)] if present else kept
+    if not spec["taints"]:
+        del spec["taints"]
+
+
+def _check_node_status(old: Json, new: Json) -> None:
+    """What the node lifecycle controller does a moment later: a taint while not Ready."""
+    if _ready(old) != _ready(new):
+        new["spec"] = dict(new["spec"])
+        _taint(new["spec"], present=_ready(new) != "True")
 
 
 def _check_node(old: Json, new: Json) -> None:
@@ -88,6 +112,10 @@ def _check_node(old: Json, new: Json) -> None:
             "spec.providerID is set already.",
             reason="Invalid",
         )
+
+
+def _prepare_lease(lease: Json) -> None:
+    lease.setdefault("spec", {})
 
 
 def _prepare_claim(claim: Json) -> None:
@@ -167,9 +195,10 @@ KNOWN = (
         status_writes_labels=True,
         prepare=_prepare_node,
         check=_check_node,
+        check_status=_check_node_status,
     ),
     Rules(kind=EVENTS, fields=_EVENT_FIELDS, prepare=_prepare_event),
-    Rules(kind=LEASES),
+    Rules(kind=LEASES, prepare=_prepare_lease),
     Rules(
         kind=CLAIMS,
         has_status=True,

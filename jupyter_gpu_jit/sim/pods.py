@@ -30,7 +30,11 @@ _DEFAULTS: Json = {
     "dnsPolicy": "ClusterFirst",
     "schedulerName": "default-scheduler",
     "enableServiceLinks": True,
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
     "securityContext": {},
+    "serviceAccount": "default",
+    "serviceAccountName": "default",
 }
 _MUTABLE = ("schedulingGates", "activeDeadlineSeconds")
 _MUTABLE_GATED = ("nodeSelector", "affinity")
@@ -50,12 +54,13 @@ def prepare(pod: Json) -> None:
         raise _invalid("spec.nodeName: cannot be set until all schedulingGates have been cleared")
     for key, value in _DEFAULTS.items():
         spec.setdefault(key, value)
+    spec["serviceAccount"] = spec["serviceAccountName"]
     _default_tolerations(spec)
     for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
         _default_container(container)
     pod["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
     if spec.get("schedulingGates"):
-        pod["status"]["conditions"] = [_gated_condition()]
+        pod["status"]["conditions"] = [_gated_condition(pod["metadata"]["creationTimestamp"])]
 
 
 def _check_containers(spec: Json) -> None:
@@ -80,6 +85,9 @@ def _check_extended(resources: Json) -> None:
 
 
 def _default_container(container: Json) -> None:
+    container.setdefault("imagePullPolicy", "IfNotPresent")
+    for port in container.get("ports") or ():
+        port.setdefault("protocol", "TCP")
     resources = container.setdefault("resources", {})
     limits = resources.get("limits")
     if limits:
@@ -112,14 +120,14 @@ def _covers(toleration: Json, key: str) -> bool:
     return same_key and toleration.get("effect") in (None, "", "NoExecute")
 
 
-def _gated_condition() -> Json:
+def _gated_condition(since: str) -> Json:
     return {
         "type": "PodScheduled",
         "status": "False",
         "reason": "SchedulingGated",
         "message": "Scheduling is blocked due to non-empty scheduling gates",
         "lastProbeTime": None,
-        "lastTransitionTime": None,
+        "lastTransitionTime": since,
     }
 
 
@@ -194,14 +202,12 @@ def bind(pod: Json, binding: Json, now: float) -> Json:
     return {
         **pod,
         "spec": {**spec, "nodeName": target},
-        "status": _scheduled(pod, now),
+        "status": _scheduled(pod.get("status") or {}, now),
     }
 
 
-def _scheduled(pod: Json, now: float) -> Json:
-    status = pod.get("status") or {}
+def _scheduled(status: Json, now: float) -> Json:
     row = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
-    row["observedGeneration"] = pod["metadata"]["generation"]
     kept = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
     return {**status, "conditions": [*kept, {**row, "lastTransitionTime": stamp(now)}]}
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from worlds import eventually
 
 from jupyter_gpu_jit.errors import AlreadyExists, Conflict, NotFound, Rejected
 from jupyter_gpu_jit.ports import CLAIMS, EVENTS, LEASES, NODES, PODS, Kind
@@ -303,7 +304,25 @@ async def test_a_node_is_labelled_tainted_and_cordoned_in_one_patch(world):
     assert changed["metadata"]["labels"]["node-restriction.kubernetes.io/gpu-jit-claim"] == "c1"
     assert changed["metadata"]["labels"]["contract"] == world.namespace
     assert changed["spec"]["unschedulable"] is True
-    assert taint.items() <= changed["spec"]["taints"][0].items()
+    assert changed["spec"]["taints"] == [taint]
+    await world.cluster.delete(NODES, name)
+
+
+async def test_a_node_is_tainted_until_it_is_ready(world):
+    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    own = {"key": "gpu-jit.io/unregistered", "effect": "NoExecute"}
+    not_ready = {"type": "Ready", "status": "False", "reason": "Booting"}
+    node = await world.create_node(spec={"taints": [own]}, status={"conditions": [not_ready]})
+    name = node["metadata"]["name"]
+    assert taint in node["spec"]["taints"]
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "Up"}]}
+    await world.cluster.patch(NODES, name, {"status": ready}, subresource="status")
+
+    async def is_free():
+        got = await world.cluster.get(NODES, name)
+        return [row["key"] for row in got["spec"]["taints"]] == ["gpu-jit.io/unregistered"]
+
+    await eventually(is_free)
     await world.cluster.delete(NODES, name)
 
 

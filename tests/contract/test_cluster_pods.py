@@ -57,6 +57,7 @@ async def test_a_gated_pod_says_that_it_is_gated(world):
     pod = await world.gated()
     row = scheduled(pod)
     assert (row["status"], row["reason"]) == ("False", "SchedulingGated")
+    assert row["lastTransitionTime"] == pod["metadata"]["creationTimestamp"]
     assert pod["spec"]["schedulingGates"] == [{"name": "gpu-jit.io/plan"}]
 
 

@@ -175,6 +175,10 @@ async def from_profile_to_cell_and_back(demo):
     async with Person(demo.url, "ann") as ann:
         assert "simulated" in ann.login_page
         assert "no password" in ann.login_page
+        quotes = (await ann.api("GET", "gpu-jit/quotes"))["quotes"]
+        assert set(quotes) == {"cpu", "l4", "a100", "t4"}
+        assert all(q["possible"] and q["usd_per_hour_micro"] > 0 for q in quotes.values())
+        assert 5 < quotes["l4"]["wait_p50_seconds"] < 30  # the demo's own figures, not EC2's
         await ann.start({"profile": "l4"})
         events = await ann.progress()
         assert events[-1][1].get("ready"), events
@@ -188,6 +192,9 @@ async def from_profile_to_cell_and_back(demo):
         code = "import os; print(os.environ.get('PLANTED_SECRET'), os.environ.get('http_proxy'), "
         printed = await run_cell(ann, code + "os.environ['CUDA_VISIBLE_DEVICES'])")
         assert printed == "None None 0\n"
+        panel = await run_cell(ann, "import jupyter_gpu_jit; print(jupyter_gpu_jit.session())")
+        assert "g6.xlarge" in panel
+        assert "per hour" in panel
         await ann.stop()
     await asyncio.to_thread(demo.read_until, "g6.xlarge.* is terminated")
     demo.process.send_signal(signal.SIGINT)

@@ -13,9 +13,11 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from kubespawner.reflector import ResourceReflector
 from worlds import TOKEN, connected, eventually, in_namespace, served_memory
 
+from jupyter_gpu_jit.adapters.system import SystemClock
 from jupyter_gpu_jit.errors import Expired, Unavailable, UserError
 from jupyter_gpu_jit.local.http_api import BODY_LIMIT_BYTES, KubernetesApi
 from jupyter_gpu_jit.ports import NODES, PODS
+from jupyter_gpu_jit.sim.binder import Binder
 
 NAMESPACE = "gpu-jit"
 CONTAINER = {"name": "notebook", "image": "registry.invalid/none:1"}
@@ -300,3 +302,23 @@ async def test_stopping_ends_open_watches_at_once():
 
 async def _has_watch(memory):
     return bool(memory._wakers)
+
+
+async def test_the_binder_works_through_the_adapter_in_real_time():
+    async with served_memory() as (memory, _, url), connected(url, TOKEN) as cluster:
+        binder = asyncio.create_task(Binder(cluster, SystemClock()).run())
+        status = {
+            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "9"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+        await memory.create(NODES, {"metadata": {"name": "n"}, "status": status})
+        body = {"metadata": {"name": "p"}, "spec": {"containers": [CONTAINER]}}
+        await memory.create(PODS, body, namespace=NAMESPACE)
+
+        async def is_bound():
+            pod = await memory.get(PODS, "p", namespace=NAMESPACE)
+            return pod["spec"].get("nodeName") == "n"
+
+        await eventually(is_bound)
+        binder.cancel()
+        await asyncio.wait([binder])

@@ -9,13 +9,13 @@ be that of the quiet run. Deterministic: a seed and a crash point are a run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import Defect, GpuJitError
 from . import loop
-from .scenarios import Scenario, find
+from .scenarios import Scenario
 from .taps import Call
 from .world import World, play
 
@@ -152,32 +152,45 @@ async def _restart(world: World, tap: CrashTap) -> None:
     world.start_provisioner()
 
 
-def count_calls(name: str, *, seed: int) -> tuple[EndState, list[tuple[Call, int]]]:
+def count_calls(scenario: Scenario, *, seed: int) -> tuple[EndState, list[tuple[Call, int]]]:
     """The quiet run: its end, and every port call with the state of the world it was made in."""
-    return loop.run(lambda: _quiet(find(name), seed), seed=seed)
+    return loop.run(lambda: _quiet(scenario, seed), seed=seed)
 
 
-def crash_at(name: str, point: CrashPoint, *, seed: int) -> EndState:
+def crash_at(scenario: Scenario, point: CrashPoint, *, seed: int) -> EndState:
     """The run with one crash. Raises whatever failed: Violated, TimeoutError, Defect."""
-    return loop.run(lambda: _crashed(find(name), seed, point), seed=seed)
+    return loop.run(lambda: _crashed(scenario, seed, point), seed=seed)
 
 
-def enumerate_crashes(name: str, *, seed: int) -> tuple[int, list[Crash]]:
-    """Number of runs, and those that went wrong. Raises what the quiet run raises."""
-    quiet, calls = count_calls(name, seed=seed)
-    points, wrong = list(worth_trying(calls)), []
+def enumerate_crashes(
+    scenario: Scenario, *, seed: int, only: Callable[[Call], bool] | None = None
+) -> tuple[int, list[Crash]]:
+    """Number of runs, and those that went wrong. Raises what the quiet run raises.
+
+    ``only`` narrows it to calls of interest.
+    """
+    quiet, calls = count_calls(scenario, seed=seed)
+    points = [p for p in worth_trying(calls) if only is None or only(calls[p.number - 1][0])]
+    wrong = []
     for point in points:
-        error = _tried(name, point, seed, quiet)
+        error = _tried(scenario, point, seed, quiet)
         if error:
-            call = calls[point.number - 1][0]
-            wrong.append(Crash(scenario=name, seed=seed, point=point, call=call, error=error))
+            wrong.append(
+                Crash(
+                    scenario=scenario.name,
+                    seed=seed,
+                    point=point,
+                    call=calls[point.number - 1][0],
+                    error=error,
+                )
+            )
     return len(points), wrong
 
 
-def _tried(name: str, point: CrashPoint, seed: int, quiet: EndState) -> str:
+def _tried(scenario: Scenario, point: CrashPoint, seed: int, quiet: EndState) -> str:
     """What is wrong with that run, or nothing."""
     try:
-        end = crash_at(name, point, seed=seed)
+        end = crash_at(scenario, point, seed=seed)
     except (GpuJitError, TimeoutError, ExceptionGroup) as error:
         return f"{type(error).__name__}: {error}"
     return "" if end == quiet else f"ended as {end}, quietly it is {quiet}"

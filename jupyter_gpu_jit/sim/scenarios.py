@@ -27,6 +27,7 @@ PATIENCE_SECONDS = 1800.0
 class Scenario:
     """A story: ``title`` for people, ``body`` what happens, ``config`` the world it happens in."""
 
+    name: str
     title: str
     body: Body
     config: WorldConfig = field(default_factory=WorldConfig)
@@ -151,52 +152,67 @@ def _first(habits: Habits) -> Callable[[int], Habits]:
     return lambda number: habits if number == 0 else Habits()
 
 
-SCENARIOS: dict[str, Scenario] = {
-    "one-session": Scenario(title="One session on a new node", body=one_session),
-    "three-users-one-cancels": Scenario(
-        title="Three share an A100 node, one gives up", body=three_users_one_cancels
+_ALL = (
+    Scenario(name="one-session", title="One session on a new node", body=one_session),
+    Scenario(
+        name="three-users-one-cancels",
+        title="Three share an A100 node, one gives up",
+        body=three_users_one_cancels,
     ),
-    "class-of-thirty": Scenario(title="Thirty starts within a minute", body=class_of_thirty),
-    "second-finds-a-seat": Scenario(
-        title="Later sessions sit down beside the first", body=second_finds_a_seat
+    Scenario(name="class-of-thirty", title="Thirty starts within a minute", body=class_of_thirty),
+    Scenario(
+        name="second-finds-a-seat",
+        title="Later sessions sit down beside the first",
+        body=second_finds_a_seat,
     ),
-    "mixed-morning": Scenario(title="Different profiles at once", body=mixed_morning),
-    "dry-pools": Scenario(title="The best offerings are sold out", body=dry_pools),
-    "nothing-to-sell": Scenario(title="No capacity for ten minutes", body=nothing_to_sell),
-    "cancel-at-each-stage": Scenario(title="Cancelled at each stage", body=cancel_at_each_stage),
-    "comes-back-at-once": Scenario(title="Stop and start, ten times", body=comes_back_at_once),
-    "instance-vanishes": Scenario(title="A node is taken back", body=instance_vanishes),
-    "node-never-joins": Scenario(
+    Scenario(name="mixed-morning", title="Different profiles at once", body=mixed_morning),
+    Scenario(name="dry-pools", title="The best offerings are sold out", body=dry_pools),
+    Scenario(name="nothing-to-sell", title="No capacity for ten minutes", body=nothing_to_sell),
+    Scenario(
+        name="cancel-at-each-stage", title="Cancelled at each stage", body=cancel_at_each_stage
+    ),
+    Scenario(name="comes-back-at-once", title="Stop and start, ten times", body=comes_back_at_once),
+    Scenario(name="instance-vanishes", title="A node is taken back", body=instance_vanishes),
+    Scenario(
+        name="node-never-joins",
         title="The first node never joins",
         body=one_session,
         config=WorldConfig(habits=_first(Habits(joins=False))),
     ),
-    "node-joins-late": Scenario(
+    Scenario(
+        name="node-joins-late",
         title="The first node joins after the deadline",
         body=one_session,
         config=WorldConfig(habits=_first(Habits(join_delay_seconds=400.0))),
     ),
-    "gpus-missing": Scenario(
+    Scenario(
+        name="gpus-missing",
         title="The first node never reports its GPU",
         body=one_session,
         config=WorldConfig(habits=_first(Habits(gpus=0))),
     ),
-    "pod-refused": Scenario(
+    Scenario(
+        name="pod-refused",
         title="The first node's kubelet refuses the pod",
         body=one_session,
         config=WorldConfig(habits=_first(Habits(admission_failures=1))),
     ),
-    "ignores-sigterm": Scenario(
+    Scenario(
+        name="ignores-sigterm",
         title="Containers ignore SIGTERM",
         body=second_finds_a_seat,
         config=WorldConfig(habits=lambda number: Habits(stubborn=True)),
     ),
-    "lagging-cloud": Scenario(
+    Scenario(
+        name="lagging-cloud",
         title="The cloud's list is up to 30 s late",
         body=three_users_one_cancels,
         config=WorldConfig(lag_seconds=30.0),
     ),
-}
+)
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+"""Every scenario by name."""
 
 
 def find(name: str) -> Scenario:
@@ -207,10 +223,10 @@ def find(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
-async def _told(name: str, scenario: Scenario, seed: int) -> Report:
+async def _told(scenario: Scenario, seed: int) -> Report:
     async def body(world: World) -> Report:
         await scenario.body(world)
-        return report_on(world, name=name, seed=seed)
+        return report_on(world, name=scenario.name, seed=seed)
 
     _, report = await play(body, seed=seed, config=scenario.config)
     return report
@@ -222,4 +238,4 @@ def run_scenario(name: str, seed: int) -> Report:
     Raises UserError for an unknown name, Violated when an invariant does not hold.
     """
     scenario = find(name)
-    return loop.run(lambda: _told(name, scenario, seed), seed=seed)
+    return loop.run(lambda: _told(scenario, seed), seed=seed)

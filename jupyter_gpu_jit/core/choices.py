@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import UserError
 from .model import Profile
-from .quantity import format_bytes, format_cpu
+from .quantity import GIB, format_bytes, format_cpu
+from .requirements import CapacityPolicy
 from .sizes import (
     read_capacity,
     read_cpu,
@@ -87,6 +88,8 @@ class Choosable:
 
     ``own`` is the profile's value, None when it has none of its own; ``rule`` says how the
     admin writes the bounds: ``list``, ``range`` or ``pattern`` (which may hold a list).
+    ``open_label`` tells the user what not choosing means when there is no own value;
+    ``describe`` is a value for people.
     """
 
     name: str
@@ -95,6 +98,8 @@ class Choosable:
     read: Callable[[object], Value]
     own: Callable[[Profile], Value | None]
     apply: Callable[[Profile, Any], Profile]
+    open_label: str = ""
+    describe: Callable[[Value], str] = str
 
 
 def _own_zone(profile: Profile) -> str | None:
@@ -127,6 +132,12 @@ def _with_memory(profile: Profile, quantity: str) -> Profile:
     )
 
 
+_CAPACITY_LABELS: Mapping[Value, str] = {
+    CapacityPolicy.SPOT: "Spot: cheapest, may be interrupted, waits when there is none",
+    CapacityPolicy.SPOT_THEN_ON_DEMAND: "Spot, and on-demand when there is none",
+    CapacityPolicy.ON_DEMAND: "On-demand: never interrupted, full price",
+}
+
 CHOOSABLE: Mapping[str, Choosable] = {
     row.name: row
     for row in (
@@ -145,6 +156,7 @@ CHOOSABLE: Mapping[str, Choosable] = {
             read=lambda v: format_cpu(read_cpu(v)),
             own=lambda p: format_cpu(p.cpu_guarantee_millicpu),
             apply=_with_cpu,
+            describe=lambda v: f"{read_cpu(v) / 1000:g} CPU",
         ),
         Choosable(
             name="memory",
@@ -153,6 +165,7 @@ CHOOSABLE: Mapping[str, Choosable] = {
             read=lambda v: format_bytes(read_memory(v)),
             own=lambda p: format_bytes(p.memory_guarantee_bytes),
             apply=_with_memory,
+            describe=lambda v: f"{read_memory(v) / GIB:.4g} GiB",
         ),
         Choosable(
             name="capacity",
@@ -161,6 +174,7 @@ CHOOSABLE: Mapping[str, Choosable] = {
             read=read_capacity,
             own=lambda p: p.capacity,
             apply=lambda p, v: replace(p, capacity=v),
+            describe=lambda v: _CAPACITY_LABELS[v],
         ),
         Choosable(
             name="zone",
@@ -169,6 +183,7 @@ CHOOSABLE: Mapping[str, Choosable] = {
             read=read_zone,
             own=_own_zone,
             apply=lambda p, v: replace(p, zones=(v,)),
+            open_label="any zone",
         ),
         Choosable(
             name="hours",
@@ -185,6 +200,7 @@ CHOOSABLE: Mapping[str, Choosable] = {
             read=read_image,
             own=lambda p: p.image,
             apply=lambda p, v: replace(p, image=v),
+            open_label="the usual image",
         ),
     )
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UserError
@@ -216,39 +216,23 @@ def form_fields(profile: Profile) -> tuple[Field, ...]:
 
 def _field(row: Choosable, rule: Rule, profile: Profile) -> Field:
     own = row.own(profile)
-    default = "" if own is None else str(own)
+    plain = Field(name=row.name, label=row.label, kind="text", default=_own_text(own))
     match rule:
         case OneOf():
-            return Field(
-                name=row.name,
-                label=row.label,
-                kind="select",
-                options=_select_options(rule.values, default),
-                default=default,
-            )
+            open_choice = (("", row.open_label),) if own is None else ()
+            return replace(plain, kind="select", options=open_choice + _labelled(row, rule.values))
         case Between():
-            return Field(
-                name=row.name,
-                label=row.label,
-                kind="number",
-                default=default,
-                minimum=rule.minimum,
-                maximum=rule.maximum,
-            )
+            return replace(plain, kind="number", minimum=rule.minimum, maximum=rule.maximum)
         case Matching():
-            return Field(
-                name=row.name,
-                label=row.label,
-                kind="text",
-                options=tuple((str(v), str(v)) for v in rule.values),
-                default=default,
-                pattern=rule.pattern,
-            )
+            return replace(plain, options=_labelled(row, rule.values), pattern=rule.pattern)
 
 
-def _select_options(values: Sequence[Value], default: str) -> tuple[tuple[str, str], ...]:
-    listed = tuple((str(v), str(v)) for v in values)
-    return listed if default else (("", "any"), *listed)
+def _own_text(own: Value | None) -> str:
+    return "" if own is None else str(own)
+
+
+def _labelled(row: Choosable, values: Sequence[Value]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(value), row.describe(value)) for value in values)
 
 
 _UPSTREAM = "profile-option-"
@@ -270,7 +254,7 @@ def from_form(fields: Mapping[str, Sequence[str | bytes]]) -> dict[str, object]:
     chosen: dict[str, object] = {}
     for key, text in texts.items():
         name = _option_name(key, texts.get(PROFILE_KEY, ""))
-        if name is None or (not text and name != PROFILE_KEY):
+        if name is None or (not text and name in CHOOSABLE):
             continue
         if name in chosen and chosen[name] != _typed(name, text):
             raise UserError(f"The form gives {quote(name)} twice.", reason="BadForm")
@@ -289,16 +273,16 @@ def _form_text(key: object, values: object) -> str:
     if not isinstance(values, (list, tuple)) or len(values) != 1:
         raise UserError(f"The form field {quote(key)} must be given once.", reason="BadForm")
     value = values[0]
-    if isinstance(value, bytes):
-        try:
-            value = value[: 4 * MAX_TEXT + 4].decode("utf-8")
-        except UnicodeDecodeError:
-            raise UserError(
-                f"The form field {quote(key)} is not UTF-8.", reason="BadForm"
-            ) from None
-    if not isinstance(value, str):
+    if not isinstance(value, (str, bytes)):
         raise UserError(f"The form field {quote(key)} must be a text.", reason="BadForm")
-    return value
+    if len(value) > MAX_TEXT:
+        raise UserError(f"The form field {quote(key)} is too long.", reason="TooLarge")
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"The form field {quote(key)} is not UTF-8.", reason="BadForm") from None
 
 
 def _option_name(key: str, slug: str) -> str | None:

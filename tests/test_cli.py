@@ -10,6 +10,7 @@ import pytest
 
 from jupyter_gpu_jit import cli
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
+from jupyter_gpu_jit.cli import offline
 from jupyter_gpu_jit.errors import Defect, UserError
 from jupyter_gpu_jit.local.plane import memory_plane
 from jupyter_gpu_jit.ports import LEASES, NODES
@@ -116,7 +117,7 @@ def test_an_unknown_benchmark_is_a_sentence(capsys):
 
 
 def test_the_table_of_figures_has_a_line_for_each():
-    from jupyter_gpu_jit import bench
+    from jupyter_gpu_jit.cli import figures as bench
 
     row = {"name": "a", "value": 1.0, "unit": "ms", "aim": 2.0, "better": "lower", "beside": "b"}
     lines = bench.table([{**row, "holds": True}, {**row, "aim": None, "holds": False}]).splitlines()
@@ -139,7 +140,7 @@ def test_our_error_in_a_group_is_still_one_sentence(monkeypatch, capsys):
     def fails(asked):
         raise ExceptionGroup("tasks", [ExceptionGroup("inner", [UserError("Do this.")])])
 
-    monkeypatch.setattr(cli, "_validate", fails)
+    monkeypatch.setattr(offline, "validate", fails)
     assert cli.main(["validate", "x"]) == 2
     assert capsys.readouterr().err == "gpu-jit: Do this.\n"
 
@@ -148,13 +149,13 @@ def test_a_foreign_error_in_a_group_is_not_swallowed(monkeypatch):
     def fails(asked):
         raise ExceptionGroup("tasks", [Defect("ours"), ZeroDivisionError()])
 
-    monkeypatch.setattr(cli, "_validate", fails)
+    monkeypatch.setattr(offline, "validate", fails)
     with pytest.raises(ExceptionGroup):
         cli.main(["validate", "x"])
 
 
 def test_bench_prints_rows_of_the_contract(capsys, monkeypatch):
-    from jupyter_gpu_jit import bench
+    from jupyter_gpu_jit.cli import figures as bench
 
     monkeypatch.setattr(bench, "STARTS", 2)
     assert cli.main(["bench", "start", "--json"]) == 0

@@ -1,6 +1,6 @@
 """``gpu-jit bench``: figures measured now, each beside its aim.
 
-Called by ``cli``. ``start`` measures our own share of a start: everything except the cloud,
+Called by ``offline``. ``start`` measures our own share of a start: everything except the cloud,
 the boot of a machine and the image, which are instant here. It runs the real provisioner in
 real time on the in-memory Kubernetes API; the rows say so in ``beside``.
 """
@@ -14,18 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .adapters.system import RandomIds, SystemClock
-from .core import wire
-from .errors import UserError
-from .ports import CLAIMS, NODES, PODS, Instance
-from .provisioner.runtime import Provisioner, Settings
-from .sim.binder import Binder
-from .sim.boot import BootModel, exactly
-from .sim.cloud import Hooks, SimCloud
-from .sim.cluster import Change, MemoryCluster
-from .sim.kubelet import Kubelet, NodeSpec, PodTimes
-from .sim.market import L4, TYPES
-from .sim.users import pod_name, session_pod
+from ..adapters.system import RandomIds, SystemClock
+from ..core import wire
+from ..errors import UserError
+from ..ports import CLAIMS, NODES, PODS, Instance
+from ..provisioner.runtime import Provisioner, Settings
+from ..sim.binder import Binder
+from ..sim.boot import BootModel, exactly
+from ..sim.cloud import Hooks, SimCloud
+from ..sim.cluster import Change, MemoryCluster
+from ..sim.kubelet import Kubelet, NodeSpec, PodTimes
+from ..sim.market import L4, TYPES
+from ..sim.users import pod_name, session_pod
 
 Row = dict[str, Any]
 STARTS = 20

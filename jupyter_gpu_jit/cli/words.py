@@ -1,0 +1,134 @@
+"""The words of the command line: options, defaults, help. Called by ``main``.
+
+Standard library only: help must not import anything that a command may need.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    """What is understood; ``command`` says ``module:function`` of this package."""
+    whole = argparse.ArgumentParser(
+        prog="gpu-jit", description="GPU sessions for JupyterHub, provisioned just in time."
+    )
+    whole.add_argument("--version", action="version", version=f"gpu-jit {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    _demo_words(commands)
+    _provisioner_words(commands)
+    _service_words(commands)
+    _node_agent_words(commands)
+    _offline_words(commands)
+    return whole
+
+
+def _command(commands: Any, name: str, does: str, run: str) -> Any:
+    parser = commands.add_parser(name, help=does, description=does)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _demo_words(commands: Any) -> None:
+    does = (
+        "Run a JupyterHub with GPU profiles on this machine. Nodes, GPUs and prices are simulated; "
+        "hub, spawner, provisioner and JupyterLab are real. Ctrl-C ends everything."
+    )
+    demo = _command(commands, "demo", does, "demo:demo")
+    demo.add_argument("--port", type=_port, default=8000, help="port (0: a free one)")
+    demo.add_argument(
+        "--control-plane",
+        choices=("memory", "real"),
+        default="memory",
+        help="Kubernetes API: in memory, or real programs built from source (default: memory)",
+    )
+    demo.add_argument(
+        "--empty-grace",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long an empty node is kept (default: 60)",
+    )
+
+
+def _provisioner_words(commands: Any) -> None:
+    does = (
+        "Run the provisioner against a Kubernetes cluster. The cloud is still the simulated one: "
+        "it plans and claims, and no machine is bought."
+    )
+    parser = _command(commands, "provisioner", does, "single:provisioner")
+    _cluster_words(parser)
+    parser.add_argument("--namespace", default="gpu-jit", help="where session pods live")
+    parser.add_argument("--identity", default="", help="this process in the Lease")
+    parser.add_argument(
+        "--empty-grace",
+        type=_seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long an empty node is kept (default: 300)",
+    )
+
+
+def _service_words(commands: Any) -> None:
+    does = (
+        "Run the service (quotes, a session's facts) that a hub knows as gpu-jit. Prices are "
+        "those of the simulated cloud."
+    )
+    parser = _command(commands, "service", does, "single:service")
+    _cluster_words(parser)
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=_port, default=8090, help="port (0: a free one)")
+
+
+def _node_agent_words(commands: Any) -> None:
+    does = (
+        "Be a process node: run the session pods bound to it as processes of this machine. "
+        "For trials; its GPUs are pretended."
+    )
+    parser = _command(commands, "node-agent", does, "single:node_agent")
+    parser.add_argument("--kubeconfig", default="", help="kubeconfig (default: in the cluster)")
+    parser.add_argument("--instance-type", default="g6.xlarge", help="what to pretend to be")
+    parser.add_argument("--zone", default="us-east-1a", help="zone to pretend to be in")
+    parser.add_argument("--provider-id", default="", help="provider id of its instance")
+
+
+def _offline_words(commands: Any) -> None:
+    validate = _command(commands, "validate", "Check a file of profiles.", "offline:validate")
+    validate.add_argument("file", type=Path, help="YAML file with profiles")
+    simulate = _command(
+        commands,
+        "simulate",
+        "Run a scenario in virtual time with the real provisioner.",
+        "offline:simulate",
+    )
+    simulate.add_argument("name", help="name of the scenario")
+    simulate.add_argument("--seed", type=int, default=0, help="one seed is one run (default: 0)")
+    bench = _command(commands, "bench", "Measure, and print aim and figure.", "offline:bench")
+    bench.add_argument("name", nargs="?", default="start", help="which figures (default: start)")
+    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _cluster_words(parser: Any) -> None:
+    parser.add_argument("--kubeconfig", default="", help="kubeconfig (default: in the cluster)")
+    parser.add_argument("--cluster-id", default="cluster", help="marks what is ours")
+    parser.add_argument("--hub-id", default="hub", help="marks what is this hub's")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value

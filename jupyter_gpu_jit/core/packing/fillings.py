@@ -9,7 +9,7 @@ never costs more than one node per session would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .market import Entry, Matcher, is_stranded
@@ -53,23 +53,47 @@ class Market:
 
 
 def open_market(entries: tuple[Entry, ...], shapes: tuple[Shape, ...]) -> Market:
-    """Every eligible type once for each set of shapes that no cheaper pool of it serves."""
+    """Bins of the eligible types, without those that another is as good as in every respect."""
     if not any(shape.cpu_only for shape in shapes):
         entries = tuple(entry for entry in entries if entry.room.gpus > 0)
     matcher = Matcher(shapes)
     stranded = tuple(is_stranded(shape, entries) for shape in shapes)
-    bins = tuple(
-        _bin(entry, offer, shapes, stranded)
-        for entry in entries
-        for offer in _offers(entry, matcher)
-    )
+    offers = _undominated([offer for entry in entries for offer in _offers(entry, matcher)])
+    bins = tuple(_bin(offer, shapes, stranded) for offer in offers)
     return Market(entries, shapes, stranded, matcher, bins)
 
 
-def _bin(
-    entry: Entry, offer: tuple[int, int], shapes: Sequence[Shape], stranded: Sequence[bool]
-) -> Bin:
-    price, mask = offer
+_Offer = tuple[int, int, Entry]
+"""A price, the shapes served at it (a bit mask), and the type."""
+
+
+def _undominated(offers: Iterable[_Offer]) -> list[_Offer]:
+    """Cheapest first, without those of which a cheaper one holds and serves all that they do.
+
+    Only types with equally many GPUs are compared: more of them may lie idle.
+    """
+    kept: dict[int, list[tuple[int, int, int, int]]] = {}
+    chosen: list[_Offer] = []
+    for price, mask, entry in sorted(offers, key=_cheap_and_large):
+        room, peers = entry.room, kept.setdefault(entry.room.gpus, [])
+        cpu, memory, pods = room.cpu_millicpu, room.memory_bytes, room.pods
+        # The last one kept is the most alike in price and so the likeliest to be as good.
+        if not any(
+            cpu <= c and memory <= m and pods <= p and mask & s == mask
+            for c, m, p, s in reversed(peers)
+        ):
+            peers.append((cpu, memory, pods, mask))
+            chosen.append((price, mask, entry))
+    return chosen
+
+
+def _cheap_and_large(offer: _Offer) -> tuple[int, int, int, str, int]:
+    price, mask, entry = offer
+    return (price, -entry.room.cpu_millicpu, -entry.room.memory_bytes, entry.type.name, mask)
+
+
+def _bin(offer: _Offer, shapes: Sequence[Shape], stranded: Sequence[bool]) -> Bin:
+    price, mask, entry = offer
     fits = tuple(
         how_many(s.size, entry.room, len(s.sessions)) if mask >> i & 1 else 0
         for i, s in enumerate(shapes)
@@ -82,15 +106,15 @@ def _bin(
     )
 
 
-def _offers(entry: Entry, matcher: Matcher) -> Iterator[tuple[int, int]]:
-    """Prices and shape masks of the pools worth looking at, cheapest first."""
+def _offers(entry: Entry, matcher: Matcher) -> Iterator[_Offer]:
+    """The type once for each set of shapes that no cheaper pool of it serves."""
     possible = matcher.type_mask(entry)
     seen: list[int] = []
     for pool in entry.pools if possible else ():
         mask = matcher.pool_mask(entry, pool)
         if mask and all(mask & other != mask for other in seen):
             # A price of 0 would make every filling equally good.
-            yield max(pool.usd_per_hour_micro, 1), mask
+            yield max(pool.usd_per_hour_micro, 1), mask, entry
             seen.append(mask)
         if mask == possible:
             return
@@ -124,9 +148,8 @@ class Buyer:
         for bin_, first in leaders:
             best = self._better(best, bin_, self._fill(bin_, worth, first), worth)
         for bin_ in bins:
-            most = self._value(
-                worth, [min(*pair) for pair in zip(bin_.fits, self.demand, strict=True)]
-            )
+            alone = zip(worth, bin_.fits, self.demand, strict=True)
+            most = sum(w * min(n, d) for w, n, d in alone if n and d)
             if best is not None and most > best[0] * bin_.price:
                 best = self._better(best, bin_, self._fill(bin_, worth), worth)
         return None if best is None else self._purchase(best[1], best[2])
@@ -172,6 +195,6 @@ class Buyer:
 
     def _purchase(self, bin_: Bin, filling: Filling) -> Purchase:
         repeat = min(d // n for d, n in zip(self.demand, filling, strict=True) if n)
-        if self.budget is not None and bin_.price > 0:
+        if self.budget is not None:
             repeat = min(repeat, self.budget // bin_.price)
         return Purchase(bin_, filling, repeat)

@@ -46,7 +46,11 @@ class ClaimWriter:
         )
 
     async def delete(self, claim: NodeClaim, reason: str) -> None:
-        """Ask for a claim's end; the finalizer keeps it until its instance is confirmed gone."""
+        """Ask for a claim's end; the finalizer keeps it until its instance is gone.
+
+        Raises TransientError while in doubt, Conflict when the claim has changed.
+        """
+        self._state.check_settled()
         self._state.closing.add(claim.name)
         try:
             await self._cluster.delete(

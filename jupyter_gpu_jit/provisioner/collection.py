@@ -43,6 +43,7 @@ class Collection:
 
     async def collect(self) -> None:
         """One round. Raises TransientError."""
+        await self._state.settle()
         instances = list(await self._cloud.instances())
         selector = (
             f"{wire.CLUSTER_LABEL}={self._settings.cluster_id},"
@@ -70,6 +71,7 @@ class Collection:
             and self._clock.now() - instance.launched_at > self._settings.orphan_grace_seconds
         ]
         if orphans:
+            self._state.check_settled()
             log.warning("orphans ended", extra={"instances": orphans, "reason": "Orphan"})
             await self._cloud.terminate(orphans)
 
@@ -110,6 +112,7 @@ class Collection:
         alive = {i.provider_id for i in instances if i.state != "terminated"}
         for node in list(self._state.nodes):
             if node.claim and node.claim not in names and node.provider_id not in alive:
+                self._state.check_settled()
                 try:
                     await self._cluster.delete(
                         NODES, node.name, resource_version=node.resource_version

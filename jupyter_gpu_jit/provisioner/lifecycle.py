@@ -50,7 +50,9 @@ class Lifecycle:
         if claim.deleting:
             return await self._end(claim)
         if not claim.is_true(wire.LAUNCHED):
-            return await self._look_after_empty(claim)
+            # It failed, whoever waits for it: what was written down ends even if its end was not.
+            await self._claims.delete(claim, "NotLaunched")
+            return None
         if not claim.is_true(wire.REGISTERED):
             return await self._register(claim)
         if not claim.is_true(wire.INITIALISED):
@@ -154,10 +156,12 @@ class Lifecycle:
             return self._poll_at[claim.name]
         if not await self._instance_gone(claim):
             if node is None or not await self._occupied(node, claim):
+                self._state.check_settled()
                 await self._cloud.terminate([_instance_id(claim.provider_id)])
             self._poll_at[claim.name] = now + _POLL_ENDING_SECONDS
             return self._poll_at[claim.name]
         self._poll_at.pop(claim.name, None)
+        self._state.check_settled()
         if node is not None:
             await self._remove_node(node)
         await self._claims.drop_finalizer(claim)

@@ -182,7 +182,6 @@ class Provisioning:
         others = [{"name": gate} for gate in session.gates if gate != wire.GATE]
         patch = {
             "metadata": {
-                "uid": session.uid,
                 "resourceVersion": session.resource_version,
                 "annotations": {
                     wire.CLAIM_ANNOTATION: claim.name,

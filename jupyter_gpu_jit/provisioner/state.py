@@ -37,6 +37,7 @@ class BadSession:
     namespace: str
     name: str
     uid: str
+    resource_version: str
     gated: bool
     message: str
     load: BoundPod
@@ -59,6 +60,7 @@ def read_pod(pod: Json) -> Pod:
             namespace=meta["namespace"],
             name=meta["name"],
             uid=meta["uid"],
+            resource_version=meta["resourceVersion"],
             gated=bool((pod.get("spec") or {}).get("schedulingGates")),
             message=error.user_message,
             load=wire.read_bound_pod(pod),
@@ -151,6 +153,11 @@ class ClusterState:
     def doubt(self) -> None:
         """A write may or may not have taken effect: look before the next decision."""
         self._in_doubt = True
+
+    def check_settled(self) -> None:
+        """Before anything is deleted. Raises TransientError while a write of ours is unanswered."""
+        if self._in_doubt:
+            raise TransientError("An own write is still in doubt.", reason="InDoubt")
 
     async def settle(self) -> None:
         """Relist if in doubt, and refresh old prices. Raises TransientError."""

@@ -116,7 +116,7 @@ class StatusWriter:
             wire.STATUS_ANNOTATION: wire.encode_status(status),
             wire.CLAIM_ANNOTATION: claim or None,
         }
-        if await self._annotate(session.namespace, session.name, session.uid, annotations):
+        if await self._annotate(session, annotations):
             await self.announce(session, status)
 
     async def tell_unreadable(self, pod: BadSession) -> None:
@@ -128,18 +128,21 @@ class StatusWriter:
             message=pod.message,
         )
         annotations = {wire.STATUS_ANNOTATION: wire.encode_status(status)}
-        await self._annotate(pod.namespace, pod.name, pod.uid, annotations)
+        await self._annotate(pod, annotations)
 
     async def _annotate(
-        self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]
+        self, pod: SessionPod | BadSession, annotations: Mapping[str, str | None]
     ) -> bool:
-        # The uid in a patch is a precondition: a pod of the same name re-created meanwhile is safe.
-        patch = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
+        # With its version: a pod of the same name that was created meanwhile is another's record.
+        metadata = {"resourceVersion": pod.resource_version, "annotations": dict(annotations)}
         try:
-            pod = await self._cluster.patch(PODS, name, patch, namespace=namespace)
+            body = await self._cluster.patch(
+                PODS, pod.name, {"metadata": metadata}, namespace=pod.namespace
+            )
         except (NotFound, Conflict):
+            # Gone or changed: the watch brings what it is now, and the next pass tells it again.
             return False
-        self._state.observe(PODS, pod)
+        self._state.observe(PODS, body)
         return True
 
     async def announce(self, session: SessionPod, status: SessionStatus) -> None:

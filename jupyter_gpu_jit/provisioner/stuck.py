@@ -66,11 +66,11 @@ class Stuck:
     async def _end(self, session: SessionPod) -> None:
         mark = {
             "metadata": {
-                "uid": session.uid,
                 "resourceVersion": session.resource_version,
                 "annotations": {wire.RECREATE_ANNOTATION: "true"},
             }
         }
+        self._state.check_settled()
         try:
             marked = await self._cluster.patch(
                 PODS, session.name, mark, namespace=session.namespace

@@ -361,7 +361,9 @@ async def _create_again(spawner: GpuJitSpawner, pod: Json) -> None:
 async def stop(spawner: GpuJitSpawner, upstream: Callable[[], Awaitable[None]]) -> None:
     """Delete the pod and return when it is gone, rather than at upstream's next look."""
     creating = spawner.begun.creating
-    if creating is not None and not creating.done():
+    # Upstream's creation itself stops a pod of ours that is in its way, and goes on.
+    goes_on = creating is not None and creating is asyncio.current_task()
+    if creating is not None and not goes_on and not creating.done():
         await asyncio.wait([creating], timeout=spawner.k8s_api_request_timeout * 2)
     deleting = asyncio.ensure_future(upstream())
     leaving = asyncio.ensure_future(_gone(spawner))
@@ -371,7 +373,8 @@ async def stop(spawner: GpuJitSpawner, upstream: Callable[[], Awaitable[None]]) 
             deleting.result()
     finally:
         await _end(deleting, leaving)
-        spawner.begun = Begun()
+        if not goes_on:
+            spawner.begun = Begun()
 
 
 async def _gone(spawner: GpuJitSpawner) -> None:

@@ -60,9 +60,13 @@ c.JupyterHub.db_url = "sqlite:///" + given["folder"] + "/hub.sqlite"
 c.JupyterHub.cookie_secret_file = given["folder"] + "/cookie"
 c.JupyterHub.load_groups = {"students": {"users": []}, "staff": {"users": []}}
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": given["slow_spawn_seconds"]}
-c.JupyterHub.services = [dict(name="driver", api_token=given["token"]), dict(name="gpu-jit", api_token=given["service_token"])]
-c.JupyterHub.load_roles = c.JupyterHub.load_roles + [
-    dict(name="driver", services=["driver"], scopes=["admin:users", "admin:servers", "tokens", "inherit", "groups", "admin:server_state"]),
+c.JupyterHub.services = [
+    dict(name="driver", api_token=given["token"]),
+    dict(name="gpu-jit", api_token=given["service_token"]),
+]
+scopes = ["admin:users", "admin:servers", "tokens", "inherit", "groups", "admin:server_state"]
+c.JupyterHub.load_roles = [
+    *c.JupyterHub.load_roles, dict(name="driver", services=["driver"], scopes=scopes)
 ]
 c.KubeSpawner.namespace = "gpu-jit"
 c.KubeSpawner.port = given["server_port"]

@@ -1,5 +1,6 @@
 """Bad options through every way in: a 4xx with a sentence each, never a 500, never a pod."""
 
+import io
 import json
 import re
 from urllib.parse import urlencode
@@ -129,7 +130,8 @@ async def test_forms_that_are_no_text_are_refused(world):
 async def test_files_in_a_form_are_refused(world):
     user = await world.new_user()
     browser = await world.browser(user)
-    status, text = await browser.post("spawn", {"profile": "cpu", "image": open(__file__, "rb")})
+    fields = {"profile": "cpu", "image": io.BytesIO(b"a file")}
+    status, text = await browser.post("spawn", fields)
     assert is_refused(status, text)
     assert world.hand.pod_of(user) is None
     await browser.close()

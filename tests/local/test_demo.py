@@ -277,3 +277,30 @@ def test_the_shipped_configuration_is_the_one_that_runs():
 
 def _line(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_work_in_a_thread_returns_or_raises():
+    from jupyter_gpu_jit.local.threads import in_thread
+
+    assert await in_thread(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(lambda: 1 // 0)
+
+
+def test_the_log_shows_the_fields_of_a_record(tmp_path):
+    import logging
+
+    from jupyter_gpu_jit.local.logs import log_to
+
+    log = logging.getLogger("jupyter_gpu_jit.local.test")
+    with log_to(tmp_path / "demo.log"):
+        log.info("node registered", extra={"node": "n1"})
+        try:
+            raise ValueError("planted")
+        except ValueError:
+            log.exception("failed")
+    log.warning("not any more")
+    lines = (tmp_path / "demo.log").read_text().splitlines()
+    assert lines[0].endswith('node registered {"node": "n1"}')
+    assert lines[1].endswith("failed")
+    assert lines[-1] == "ValueError: planted"

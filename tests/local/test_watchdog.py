@@ -84,8 +84,8 @@ def test_the_watchdog_outlives_interrupts(parent):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(watchdog, number)
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not folder.exists())
-    assert not marks.alive(pids)
+    wait_until(lambda: not marks.alive(pids))
+    assert not folder.exists()
 
 
 def test_close_cleans_up_and_waits(tmp_path):

@@ -14,23 +14,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..errors import Defect
 from . import marks
 
 GRACE_SECONDS = 2.0
+ON_GUARD = b"on guard\n"
 
 
 class Watchdog:
-    """The demo's side: ``close`` lets the watchdog clean up and waits for it."""
+    """The demo's side: ``close`` lets the watchdog clean up and waits for it.
+
+    It is on guard when the constructor returns. Raises Defect when it does not start.
+    """
 
     def __init__(self, demo_id: str, folder: Path) -> None:
-        command = [sys.executable, "-m", __name__, demo_id, str(folder)]
+        command = [sys.executable, "-S", "-m", __name__, demo_id, str(folder)]
         package_home = str(Path(__file__).parents[2])
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C goes to the terminal's group: not to us
             env={"PYTHONPATH": package_home, "PATH": os.defpath},
         )
+        assert self._process.stdout is not None
+        with self._process.stdout as words:
+            if words.readline() != ON_GUARD:
+                raise Defect("The demo's watchdog did not start; without it nothing is started.")
 
     @property
     def pid(self) -> int:
@@ -48,6 +58,7 @@ def main(demo_id: str, folder: str) -> None:
     """Wait for the end of standard input, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    os.write(1, ON_GUARD)
     while os.read(0, 4096):
         pass
     marks.end_all(marks.DEMO_MARK, demo_id, grace_seconds=GRACE_SECONDS)

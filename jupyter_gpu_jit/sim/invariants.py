@@ -22,7 +22,6 @@ from .truth import ClaimStep, InstanceStep, NodeStep, PodStep, Step, Tick, Truth
 
 LEAK_SECONDS = 300.0
 ORPHAN_SECONDS = 60.0
-SHOWN_WITHIN_SECONDS = 5.0
 TAKEOVER_SECONDS = 20.0
 """A new provisioner acts within this (its predecessor's lease has to run out)."""
 
@@ -205,8 +204,9 @@ class ForwardAndTrue:
                 key = (pod.uid, stage)
                 first = max(now, truth.acting_since + TAKEOVER_SECONDS)
                 late[key] = self._late.get(key, first)
-                if now - late[key] > SHOWN_WITHIN_SECONDS:
-                    yield f"{pod.name} has been at {stage} for over 5 s and does not show it."
+                seconds = now - late[key]
+                if seconds > truth.shown_within_seconds:
+                    yield f"{pod.name} has been at {stage} for {seconds:.0f} s without showing it."
         self._late = late
 
     def _due(self, truth: Truth, pod: SessionPod) -> Stage | None:

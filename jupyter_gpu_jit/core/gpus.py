@@ -41,6 +41,7 @@ _ALIASES = {
     "rtxpro4500blackwell": "RTX PRO 4500",
 }
 _BRAND = re.compile(r"^(nvidia|tesla|geforce)+")
+_WITH_SIZE = re.compile(r"(.+?)[\s_-]+[0-9]+ ?gi?b?", re.IGNORECASE)
 # Reported over nominal runs from 0.90 (ECC and firmware kept back) to 1.0; a little air above.
 _LEAST_SHARE, _MOST_SHARE = 0.90, 1.02
 _MIB_PER_GB = 10**9 / 2**20
@@ -60,10 +61,15 @@ def model_named(name: str) -> str:
     """
     found = _BY_FOLDED.get(_folded(name[:64]))
     if found is None:
-        raise UserError(
-            f"{quote(name)} is no GPU model; {suggest(name, MODELS)}", reason="UnknownGpuModel"
-        )
+        raise UserError(f"{quote(name)} is no GPU model; {_meant(name)}", reason="UnknownGpuModel")
     return found
+
+
+def _meant(name: str) -> str:
+    """The nearest model; a memory size in the name belongs beside it."""
+    sized = _WITH_SIZE.fullmatch(name[:64])
+    base = _BY_FOLDED.get(_folded(sized[1])) if sized else None
+    return f'did you mean "{base}", with memory_gib beside it?' if base else suggest(name, MODELS)
 
 
 def nominal_memory_gib(model: str, reported_mib: int) -> int:

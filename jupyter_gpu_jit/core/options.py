@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UserError
-from .choices import CHOOSABLE, Between, Choosable, Matching, OneOf, Rule, Value, apply_choice
+from .choices import CHOOSABLE, Between, Choosable, OneOf, Rule, Value, apply_choice
 from .model import Profile
 from .profile_schema import MAX_PROFILES, profile_schema
 from .profiles import parse_profiles, profile_to_dict
@@ -223,8 +223,7 @@ def _field(row: Choosable, rule: Rule, profile: Profile) -> Field:
             return replace(plain, kind="select", options=open_choice + _labelled(row, rule.values))
         case Between():
             return replace(plain, kind="number", minimum=rule.minimum, maximum=rule.maximum)
-        case Matching():
-            return replace(plain, options=_labelled(row, rule.values), pattern=rule.pattern)
+    return replace(plain, options=_labelled(row, rule.values), pattern=rule.pattern)
 
 
 def _own_text(own: Value | None) -> str:
@@ -333,6 +332,5 @@ def _rule_schema(rule: Rule) -> dict[str, Any]:
             return {"enum": [str(v) if isinstance(v, str) else v for v in rule.values]}
         case Between():
             return {"type": "integer", "minimum": rule.minimum, "maximum": rule.maximum}
-        case Matching():
-            text = {"type": "string", "maxLength": MAX_TEXT, "pattern": f"^(?:{rule.pattern})$"}
-            return {"anyOf": [{"enum": list(rule.values)}, text]} if rule.values else text
+    text = {"type": "string", "maxLength": MAX_TEXT, "pattern": f"^(?:{rule.pattern})$"}
+    return {"anyOf": [{"enum": list(rule.values)}, text]} if rule.values else text

@@ -67,6 +67,13 @@ _GPUS: Schema = {
 
 _HOURS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_HOURS}
 
+_PATTERN: Schema = {
+    "type": "string",
+    "maxLength": MAX_TEXT,
+    "description": "Regular expression (Python). Avoid repetitions inside repetitions, such as "
+    "(a+)+: users could make the hub spend minutes on them.",
+}
+
 _CHOICES: Schema = _object(
     {
         "gpus": _list({"type": "integer", "minimum": 1, "maximum": MAX_GPUS}, "GPU counts."),
@@ -83,7 +90,7 @@ _CHOICES: Schema = _object(
             "description": "Images: a list, a pattern that must match as a whole, or both.",
             "anyOf": [
                 _list(_IMAGE),
-                _object({"list": _list(_IMAGE), "pattern": {"type": "string", "maxLength": 256}}),
+                _object({"list": _list(_IMAGE), "pattern": _PATTERN}),
             ],
         },
     },

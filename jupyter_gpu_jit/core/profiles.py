@@ -285,6 +285,8 @@ def _check_own(inner: _Section, profile: Profile, row: Choosable, rule: Rule) ->
     own = row.own(profile)
     if row.name == "gpus" and not profile.gpus:
         inner.note("gpus", "a profile without GPUs has no choice of them.")
+    elif row.name == "hours" and (profile.max_seconds or 0) % 3600:
+        inner.note("hours", "a choice of hours needs most_hours to be whole hours.")
     elif own is not None and not rule.accepts(own):
         inner.note(row.name, f"must include the profile's own {quote(own)}.")
     if row.name == "zone" and isinstance(rule, OneOf) and profile.zones:
@@ -406,6 +408,5 @@ def _rule_data(rule: Rule) -> list[Value] | Data:
             return [str(v) if isinstance(v, str) else v for v in rule.values]
         case Between():
             return {"minimum": rule.minimum, "maximum": rule.maximum}
-        case Matching():
-            listed = {"list": list(rule.values)} if rule.values else {}
-            return {"pattern": rule.pattern, **listed}
+    listed = {"list": list(rule.values)} if rule.values else {}
+    return {"pattern": rule.pattern, **listed}

@@ -11,7 +11,7 @@ import math
 import re
 
 from ..errors import UserError
-from .quantity import GIB, MIB, format_bytes, parse_bytes, parse_cpu, usd_to_micro
+from .quantity import GIB, MIB, parse_bytes, parse_cpu, usd_to_micro
 from .requirements import CapacityPolicy
 from .texts import quote, suggest
 
@@ -114,8 +114,7 @@ def read_cpu(value: object) -> int:
     """Millicpu of a quantity such as 500m, 4 or 1.5."""
     millicpu = parse_cpu(_quantity(value))
     if not 1 <= millicpu <= MAX_MILLICPU:
-        hint = f'; did you mean "{value}m"?' if str(value).isdecimal() else "."
-        raise bad(f"must be from 1m to {MAX_MILLICPU // 1000} CPU, not {quote(value)}{hint}")
+        raise bad(f"must be from 1m to {MAX_MILLICPU // 1000} CPU, not {_hinted(value, 'm')}")
     return millicpu
 
 
@@ -123,10 +122,15 @@ def read_memory(value: object) -> int:
     """Bytes of a quantity such as 64Gi."""
     size_bytes = parse_bytes(_quantity(value))
     if not MIN_MEMORY_BYTES <= size_bytes <= MAX_MEMORY_BYTES:
-        hint = f'; did you mean "{value}Gi"?' if str(value).isdecimal() else "."
-        least, most = format_bytes(MIN_MEMORY_BYTES), format_bytes(MAX_MEMORY_BYTES)
-        raise bad(f"must be from {least} to {most}, not {quote(value)}{hint}")
+        raise bad(f"must be from 16Mi to 32Ti, not {_hinted(value, 'Gi')}")
     return size_bytes
+
+
+def _hinted(value: object, unit: str) -> str:
+    """The end of a sentence on a number whose unit was probably forgotten."""
+    text = str(value)
+    forgotten = text.isdecimal() and text.isascii() and len(text) <= 4 and text.strip("0")
+    return f'{quote(value)}; did you mean "{text}{unit}"?' if forgotten else f"{quote(value)}."
 
 
 def _quantity(value: object) -> str | int | float:
@@ -146,4 +150,4 @@ def read_usd_per_hour(value: object) -> int:
 
 def read_shared_memory(value: object) -> int:
     """Bytes of /dev/shm; 0 leaves the container's own."""
-    return 0 if value == 0 and not isinstance(value, bool) else read_memory(value)
+    return 0 if parse_bytes(_quantity(value)) == 0 else read_memory(value)

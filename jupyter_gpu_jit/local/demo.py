@@ -118,7 +118,7 @@ async def _run(settings: DemoSettings, parts: Parts, run: _Run) -> None:
         await stack.enter_async_context(_beside(group, provision, "provisioner"))
         run.say("provisioner: running")
         hub = await _hub(stack, plane, parts, cloud=world.cloud, run=run)
-        await stack.enter_async_context(_beside(group, hub.watch(), "hub"))
+        await stack.enter_async_context(_beside(group, hub.watch(run.say), "hub"))
         await hub.until_ready()
         run.say(LOGIN)
         run.say(f"ready: http://127.0.0.1:{run.port}/")

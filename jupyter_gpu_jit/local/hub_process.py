@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +23,7 @@ from .processes import search_path
 STOP_SECONDS = 2.5
 POLL_SECONDS = 0.05
 START_SECONDS = 60.0
+DEATHS, DEATHS_SECONDS = 3, 60.0
 
 
 class HubEnded(GpuJitError):
@@ -29,11 +32,35 @@ class HubEnded(GpuJitError):
     default_reason = "HubEnded"
 
 
-class HubProcess:
-    """``python -m jupyterhub`` with the demo's configuration."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How it is started: always the same way."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
-        self._process, self._log, self._url = process, log, url
+    line: tuple[str, ...]
+    env: Mapping[str, str]
+    folder: Path
+    log: Path
+
+    async def process(self) -> asyncio.subprocess.Process:
+        """A new process."""
+        with self.log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *self.line,
+                env=self.env,
+                cwd=self.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the demo, which ends the hub in its turn
+            )
+
+
+class HubProcess:
+    """``python -m jupyterhub`` with the demo's configuration; started again when it dies."""
+
+    def __init__(self, process: asyncio.subprocess.Process, launch: Launch, url: str) -> None:
+        self._process, self._launch, self._url = process, launch, url
+        self._deaths: list[float] = []
 
     @classmethod
     async def start(
@@ -41,21 +68,12 @@ class HubProcess:
     ) -> HubProcess:
         """Start it; it is not ready yet."""
         line, env = _prepare(settings, kubeconfig, demo_id)
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *line,
-                env=env,
-                cwd=settings.folder,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the demo, which ends the hub in its turn
-            )
-        return cls(process, log, settings.public_url)
+        launch = Launch(line=tuple(line), env=env, folder=Path(settings.folder), log=log)
+        return cls(await launch.process(), launch, settings.public_url)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process id now."""
         return self._process.pid
 
     async def until_ready(self) -> None:
@@ -66,24 +84,31 @@ class HubProcess:
         except TimeoutError:
             raise HubEnded(f"JupyterHub did not answer: {self._last_words()}") from None
 
-    async def watch(self) -> None:
-        """Wait for its end, which is a failure. Raises HubEnded."""
-        code = await self._process.wait()
-        raise HubEnded(f"JupyterHub ended with status {code}: {self._last_words()}")
+    async def watch(self, say: Callable[[str], None]) -> None:
+        """Start it again when it ends, as a cluster would. Raises HubEnded after too many."""
+        while True:
+            code = await self._process.wait()
+            now = asyncio.get_running_loop().time()
+            self._deaths = [t for t in self._deaths if now - t < DEATHS_SECONDS] + [now]
+            if len(self._deaths) > DEATHS:
+                raise HubEnded(f"JupyterHub ended with status {code}: {self._last_words()}")
+            say(f"JupyterHub: ended with status {code}, starting again")
+            self._process = await self._launch.process()
 
     async def stop(self) -> None:
         """End it, and its proxy with it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines = self._launch.log.read_text(errors="replace").strip().splitlines()
         return lines[-1][:500] if lines else "it said nothing."
 
 

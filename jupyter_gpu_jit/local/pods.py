@@ -130,7 +130,8 @@ class PodRun:
         image = self._container.get("image") or "the default image"
         await self._tell("Pulling", f'Pulling image "{image}"')
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), self._ground.pull_seconds)
+            async with asyncio.timeout(self._ground.pull_seconds):
+                await self._ending.wait()
             return
         await self._tell("Pulled", f'Successfully pulled image "{image}"')
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.core import wire
@@ -49,12 +49,11 @@ def until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
 class Demo:
     """``gpu-jit demo`` as a process; looks into its cluster through its own kubeconfig."""
 
-    def __init__(self, plane: str, browser: Browser) -> None:
+    def __init__(self, plane: str) -> None:
         self.plane = plane
-        self.browser = browser
         command = [sys.executable, "-m", "jupyter_gpu_jit", "demo", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--control-plane", plane],
+            [*command, "--control-plane", plane, "--empty-grace", "15"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -104,16 +103,6 @@ class Demo:
     def claims(self) -> list[Json]:
         return self.objects(CLAIMS)
 
-    def log_in(self, user: str) -> Page:
-        """A page of that user's own browser profile, on the spawn page."""
-        page = self.browser.new_context(viewport={"width": 1000, "height": 900}).new_page()
-        page.set_default_timeout(30_000)
-        page.goto(f"{self.url}/hub/login")
-        page.fill("#username_input", user)
-        page.click("#login_submit")
-        page.wait_for_url(re.compile(r"/hub/(spawn|home)"))
-        return page
-
     def choose(self, page: Page, profile: str) -> None:
         page.goto(f"{self.url}/hub/spawn")
         page.locator(f"label[for=gj-profile-{profile}]").first.click()
@@ -130,8 +119,9 @@ class Demo:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    """Of one module only: while it runs, no other loop can run in this thread."""
     flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
@@ -140,10 +130,30 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module", params=["real", "memory"])
-def demo(request: pytest.FixtureRequest, browser: Browser, programs: Any) -> Iterator[Demo]:
-    demo = Demo(request.param, browser)
+def demo(request: pytest.FixtureRequest, programs: Any) -> Iterator[Demo]:
+    demo = Demo(request.param)
     yield demo
     demo.end()
+
+
+@pytest.fixture
+def log_in(demo: Demo, browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens a page of a user's own browser profile, logged in."""
+    opened: list[BrowserContext] = []
+
+    def go(user: str) -> Page:
+        opened.append(browser.new_context(viewport={"width": 1000, "height": 900}))
+        page = opened[-1].new_page()
+        page.set_default_timeout(30_000)
+        page.goto(f"{demo.url}/hub/login")
+        page.fill("#username_input", user)
+        page.click("#login_submit")
+        page.wait_for_url(re.compile(r"/hub/(spawn|home)"))
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
 
 
 @pytest.fixture
@@ -155,3 +165,16 @@ def shot(demo: Demo) -> Callable[[Page, str], None]:
         page.screenshot(path=str(SHOTS / f"{name}-{demo.plane}.png"), full_page=True)
 
     return take
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[Any]:
+    """When a test fails, keep what every page looked like at that moment."""
+    report = yield
+    browser = getattr(item, "funcargs", {}).get("browser")
+    if report.when == "call" and report.failed and browser is not None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        pages = [page for context in browser.contexts for page in context.pages]
+        for number, page in enumerate(pages):
+            page.screenshot(path=str(SHOTS / f"failed-{item.name}-{number}.png"))
+    return report

@@ -235,12 +235,48 @@ async def test_sigkill_of_the_demo_with_a_session_running_leaves_nothing(demo):
     assert not demo.port_answers()
 
 
-def test_the_end_of_the_hub_is_the_end_of_the_demo(demo):
-    [hub] = [pid for pid in demo.processes() if b"jupyterhub\0-f" in _line(pid)]
-    os.kill(hub, signal.SIGKILL)
+def hub_of(demo):
+    return [pid for pid in demo.processes() if b"jupyterhub\0-f" in _line(pid)]
+
+
+async def test_a_killed_hub_is_started_again_and_nobody_loses_anything(demo):
+    async with Person(demo.url, "ann") as ann:
+        await ann.start({"profile": "cpu"})
+        assert (await ann.progress())[-1][1].get("ready")
+        [hub] = hub_of(demo)
+        os.kill(hub, signal.SIGKILL)
+        wait_until(lambda: hub_of(demo) not in ([], [hub]), END_SECONDS)
+        await answers(f"{demo.url}hub/health")
+        assert (await ann.user())["servers"][""]["ready"]
+        assert (await ann.lab())[0] == 200
+
+
+async def answers(url):
+    """Wait until the page is there."""
+    async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as client:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with client.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+
+
+def test_a_hub_that_keeps_dying_is_the_end_of_the_demo(demo):
+    killed = set()
+
+    def ended():
+        for pid in set(hub_of(demo)) - killed:
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return demo.process.poll() is not None
+
+    wait_until(ended, 30)
     rest = demo.process.stdout.read()
-    assert demo.process.wait(END_SECONDS) == 2
-    assert "JupyterHub ended" in rest
+    assert demo.process.wait() == 2
+    assert len(killed) == 4
+    assert "gpu-jit: JupyterHub ended" in rest
     assert "Traceback" not in rest
     assert demo.left() == []
 

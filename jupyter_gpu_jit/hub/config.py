@@ -57,8 +57,12 @@ def _spawner(c: Any) -> None:
 
 
 def _pages(c: Any) -> None:
-    c.JupyterHub.template_paths = [form.template_folder(), *_before(c, "template_paths")]
-    c.JupyterHub.extra_handlers = [*_before(c, "extra_handlers"), *extra_handlers()]
+    ours = form.template_folder()
+    others = [path for path in _before(c, "template_paths") if path != ours]
+    c.JupyterHub.template_paths = [ours, *others]
+    routes = {row[0] for row in extra_handlers()}
+    kept = [row for row in _before(c, "extra_handlers") if row[0] not in routes]
+    c.JupyterHub.extra_handlers = [*kept, *extra_handlers()]
 
 
 def _scopes(c: Any) -> None:

@@ -15,9 +15,12 @@ from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.handlers.pages import SpawnHandler
 
 from .refusals import BAD_OPTIONS, TOO_LARGE, Refusal
+from .spawner import GpuJitSpawner
+from .waiting import until_over
 
 MAX_BODY_BYTES = 64 << 10
 MAX_ARGUMENTS = 200
+STOP_SECONDS = 10.0
 
 
 def check_body(body: bytes) -> None:
@@ -53,17 +56,27 @@ def check_arguments(arguments: dict[str, list[bytes]]) -> None:
 
 
 class _Checked:
-    """Bad options end here, after the hub's own checks of who may, before anything is stored."""
+    """What the hub does once it has checked who may, with our conditions."""
 
     async def spawn_single_user(
         self, user: Any, server_name: str = "", *args: Any, **kwargs: Any
     ) -> Any:
-        """The hub's, if the options are good. Raises Refusal."""
+        """The hub's, if the options are good: nothing of bad ones is stored. Raises Refusal."""
         options, spawner = kwargs.get("options"), user.spawners[server_name]
-        if options is not None and hasattr(spawner, "resolved"):
+        if options is not None and isinstance(spawner, GpuJitSpawner):
             spawner.resolved(options)
         inherited: Any = super()
         return await inherited.spawn_single_user(user, server_name, *args, **kwargs)
+
+    async def stop_single_user(self, user: Any, server_name: str = "") -> Any:
+        """The hub's, which fails for a start that the hub took up again after its restart."""
+        spawner = user.spawners[server_name]
+        if spawner.pending == "check" and isinstance(spawner, GpuJitSpawner):
+            spawner.cancel_start()
+            await until_over(spawner, timeout_seconds=STOP_SECONDS)
+            return None
+        inherited: Any = super()
+        return await inherited.stop_single_user(user, server_name)
 
 
 class GuardedServerAPIHandler(_Checked, UserServerAPIHandler):

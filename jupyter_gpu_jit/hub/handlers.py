@@ -21,6 +21,7 @@ from . import form
 from .quotes import QuoteClient
 from .refusals import BAD_OPTIONS, CANCELLED, Refusal
 from .spawner import GpuJitSpawner
+from .waiting import until_over
 
 CANCEL_SECONDS = 10.0
 _CLIENT = QuoteClient()
@@ -100,23 +101,13 @@ class CancelHandler(_ServerHandler):
         waiting_for_answer = spawner._waiting_for_response or spawner._proxy_pending
         if isinstance(spawner, GpuJitSpawner) and not waiting_for_answer:
             spawner.cancel_start()
-            await _until_idle(spawner)
+            await until_over(spawner, timeout_seconds=CANCEL_SECONDS)
             return
         # The pod runs and the hub waits for its first answer: end that, then stop as usual.
         if future is not None:
             future.cancel()
             await asyncio.wait([future], timeout=CANCEL_SECONDS)
         await self.stop_single_user(spawner.user, spawner.name)
-
-
-async def _until_idle(spawner: Any) -> None:
-    """Return when the start has ended and its pod is gone, or after ten seconds."""
-    deadline = asyncio.get_running_loop().time() + CANCEL_SECONDS
-    while spawner.active and asyncio.get_running_loop().time() < deadline:
-        future = spawner._spawn_future
-        if future is not None and not future.done():
-            await asyncio.wait([future], timeout=CANCEL_SECONDS)
-        await asyncio.sleep(0.05)
 
 
 class ProgressHandler(SpawnProgressAPIHandler):

@@ -103,6 +103,7 @@ class GpuJitSpawner(GpuJitTraits, KubeSpawner):
         return await waiting.create(self, pod, upstream)
 
     async def _start_watching_pods(self, replace: bool = False) -> Any:
+        replace = replace or waiting.has_given_up(self.pod_reflector)
         return await self._start_reflector(
             kind="pods",
             reflector_class=SessionReflector,

@@ -21,7 +21,7 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from ..core.progress import History, Stage, duration
 from ..core.wire import SESSION_ANNOTATION
 from . import facts, manifest
-from .reflector import BOARD, Json
+from .reflector import BOARD, Json, SessionReflector
 from .refusals import CANCELLED, NOT_STARTED, REFUSED, Refusal
 
 if TYPE_CHECKING:
@@ -221,19 +221,26 @@ async def read(spawner: GpuJitSpawner) -> Json | None:
 
 
 async def watch(spawner: GpuJitSpawner) -> Outcome:
-    """Wait until the pod runs or is to be created again. Raises Refusal."""
+    """Wait until the pod runs or is to be created again. Raises Refusal.
+
+    An API server that does not answer is waited for like everything else.
+    """
     while True:
-        outcome = await _look(spawner)
-        if outcome is not None:
-            return outcome
-        await BOARD.changed(key_of(spawner), timeout_seconds=LOOK_AGAIN_SECONDS)
-        await _keep_watching(spawner)
+        try:
+            outcome = await _look(spawner)
+            if outcome is not None:
+                return outcome
+            await BOARD.changed(key_of(spawner), timeout_seconds=LOOK_AGAIN_SECONDS)
+            if spawner.pod_reflector is not None:
+                await spawner._start_watching_pods()
+        except (ApiException, *NO_ANSWER) as error:
+            spawner.log.warning("The Kubernetes API does not answer: %s", error)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _keep_watching(spawner: GpuJitSpawner) -> None:
-    reflector = spawner.pod_reflector
-    if reflector is not None and reflector.first_load_future.done() and not reflector.alive:
-        await spawner._start_watching_pods(replace=True)
+def has_given_up(reflector: SessionReflector | None) -> bool:
+    """Whether a reflector was started and watches no more: upstream's ends after some errors."""
+    return reflector is not None and reflector.first_load_future.done() and not reflector.alive
 
 
 async def _look(spawner: GpuJitSpawner) -> Outcome | None:
@@ -308,6 +315,17 @@ def cancel(spawner: GpuJitSpawner) -> None:
     """Ask the wait of this spawner to end; it does within milliseconds."""
     spawner.begun.cancelled = True
     BOARD.wake(key_of(spawner))
+
+
+async def until_over(spawner: GpuJitSpawner, *, timeout_seconds: float) -> None:
+    """Return when the start of this spawner has ended and its pod is gone, or after the timeout."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while spawner.active and loop.time() < deadline:
+        future = spawner._spawn_future
+        if future is not None and not future.done():
+            await asyncio.wait([future], timeout=deadline - loop.time())
+        await asyncio.sleep(0.05)
 
 
 # --- polls, stops and hub restarts -----------------------------------------------------------

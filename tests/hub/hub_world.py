@@ -156,14 +156,16 @@ class Hand:
             PODS, target, namespace=NAMESPACE, name=name, subresource="binding"
         )
 
-    async def run(self, pod: dict[str, Any], *, ready: bool = True) -> None:
-        """Seat it and let its container run."""
+    async def run(
+        self, pod: dict[str, Any], *, ready: bool = True, address: str = "127.0.0.1"
+    ) -> None:
+        """Seat it and let its container run; at another address nothing answers."""
         if not pod["spec"].get("nodeName"):
             await self.seat(pod)
         running = container(ready=ready, state={"running": {}})
         status = {
             "phase": "Running",
-            "podIP": "127.0.0.1",
+            "podIP": address,
             "containerStatuses": [running],
         }
         await self.patch(pod, {"status": status}, "status")
@@ -203,7 +205,7 @@ class World:
         self.quotes_asked: list[dict[str, Any]] = []
 
     async def start(self) -> World:
-        await self.api.start()
+        self.api_url = await self.api.start()
         (self.folder / "kubeconfig").write_text(json.dumps(self.api.kubeconfig(NAMESPACE)))
         (self.folder / "profiles.yaml").write_text(json.dumps(bodies.PROFILES))
         (self.folder / "jupyterhub_config.py").write_text(CONFIG)

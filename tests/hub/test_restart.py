@@ -54,6 +54,17 @@ async def test_gated_sessions_survive_the_hub_and_reach_ready_or_their_cancel(wo
     await world.until_stopped(first)
 
 
+async def test_the_hubs_own_stop_ends_a_start_taken_up_again(world):
+    (user, _), *_ = (await waiting(world, 1)).items()
+    await world.kill_hub()
+    await world.start_hub()
+    assert (await world.server(user))["pending"] == "check"
+    status, text = await world.call("DELETE", f"users/{user}/server")
+    assert status in (202, 204), text
+    await world.until_stopped(user)
+    assert world.hand.pod_of(user) is None
+
+
 async def test_a_start_taken_up_again_tells_its_progress(world):
     (user, pod), *_ = (await waiting(world, 1)).items()
     await world.kill_hub()

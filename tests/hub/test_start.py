@@ -147,6 +147,34 @@ async def test_a_seated_start_can_be_cancelled(world):
     assert world.hand.pod_of(user) is None
 
 
+async def test_a_start_whose_server_does_not_answer_yet_can_be_cancelled(world):
+    user, pod = await begin(world)
+    await world.hand.run(pod, address="127.0.0.9")
+    async for event in world.progress(user):
+        if event.get("gpu_jit", {}).get("stage") == "Starting":
+            break
+    status, text = await world.call("POST", f"gpu-jit/users/{user}/server/cancel")
+    assert status in (202, 204), text
+    await world.until_stopped(user)
+    assert world.hand.pod_of(user) is None
+
+
+async def test_an_api_server_that_is_away_for_a_moment_ends_no_start(world):
+    user, pod = await begin(world)
+    port = int(world.api_url.rpartition(":")[2])
+    await world.api.stop()
+    stream = world.progress(user)
+    waited = 0
+    async for event in stream:
+        waited = event["gpu_jit"]["waited_seconds"] if "gpu_jit" in event else waited
+        if waited > 4:
+            break
+    await stream.aclose()
+    await world.api.start(port=port)
+    await world.hand.run(pod)
+    await world.until_ready(user)
+
+
 async def test_the_hubs_own_stop_also_ends_a_gated_start(world):
     user, _ = await begin(world)
     status, text = await world.call("DELETE", f"users/{user}/server")

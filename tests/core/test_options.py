@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpu_jit.core.options import (
+    check_size,
     form_fields,
     from_form,
     options_schema,
@@ -134,6 +135,12 @@ def test_a_refusal_says_what_would_do():
     assert "as a whole or one of quay.io/jupyter/base-notebook:latest" in message
 
 
+def test_hours_are_bounded_from_below_too():
+    (profile,) = parse_profiles([{"slug": "x", "choices": {"hours": {"minimum": 2, "maximum": 4}}}])
+    assert resolved({"hours": 2}, profiles=(profile,)).profile.max_seconds == 2 * 3600
+    assert "from 2 to 4, not 1" in refused({"hours": 1}, profiles=(profile,))
+
+
 def test_one_profile_without_choices_takes_none():
     assert "known here: profile." in refused({"profile": "cpu", "zone": "us-east-1a"})
 
@@ -226,6 +233,51 @@ def test_any_form_gives_choices_that_resolve_or_a_sentence(form):
         assert found.user_message.isprintable()
     else:
         assert is_allowed(found.profile, found.user_options)
+
+
+# --- size ------------------------------------------------------------------------------------
+
+
+def too_large(value):
+    with pytest.raises(UserError) as caught:
+        check_size(value)
+    assert caught.value.reason == "TooLarge"
+
+
+def test_nesting_is_bounded_even_when_it_never_ends():
+    flat = "x"
+    for _ in range(8):
+        flat = [flat]
+    check_size(flat)
+    too_large([flat])
+    endless = {}
+    endless["again"] = endless
+    too_large(endless)
+
+
+def test_the_whole_is_bounded_though_each_part_is_small():
+    check_size({f"k{i}": "x" * 200 for i in range(70)})
+    too_large({f"k{i}": "x" * 200 for i in range(90)})
+    too_large([["x"] * 100] * 100)
+    too_large([[]] * 5000)
+
+
+def test_what_is_too_large_is_not_read_to_its_end():
+    class Endless(dict):
+        def __len__(self):
+            return 10**9
+
+        def items(self):
+            raise AssertionError("read")
+
+    too_large(Endless())
+
+
+def test_numbers_have_at_most_64_bits_and_are_finite():
+    check_size([2**64 - 1, -(2**63), 1e308])
+    for number in (2**64, 10**5000, float("nan"), float("-inf")):
+        with pytest.raises(UserError, match=r"^A number in the options is"):
+            check_size(number)
 
 
 # --- forms -----------------------------------------------------------------------------------

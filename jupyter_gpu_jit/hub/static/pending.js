@@ -84,6 +84,7 @@
   function heard(event) {
     const data = JSON.parse(event.data);
     lost = 0;
+    if (data.failed && cancelling) return;  // the cancel itself says how it went
     if (typeof data.progress === "number") percent(data.progress);
     if (data.ready) {
       over = true;
@@ -101,7 +102,7 @@
       if (last.stage !== spoken) live.textContent = data.message || last.stage;
       spoken = last.stage;
     }
-    if (data.failed && !cancelling) {
+    if (data.failed) {
       root.classList.add("gj-failed");
       byId("gj-title").textContent = "This start ended";
       message.textContent = live.textContent = (data.message || "").replace(/^Spawn failed: /, "");

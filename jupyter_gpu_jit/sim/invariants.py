@@ -43,12 +43,21 @@ class NoDoubleLaunch:
 
     name = "I1 no double launch"
 
+    def __init__(self) -> None:
+        # Of claims that are long gone too: what was launched counts, not what is left of it.
+        self._batches: dict[str, dict[str, int]] = {}
+
     def __call__(self, truth: Truth, step: Step) -> Complaints:
         """What is wrong after this step."""
         if isinstance(step, InstanceStep) and step.old is None:
             yield from self._launch(truth, step.new)
-        if isinstance(step, ClaimStep) and step.new is not None and step.new.provider_id:
-            yield from self._given(truth, step.old, step.new)
+        if isinstance(step, ClaimStep) and step.new is not None:
+            self._remember(step.new)
+            yield from self._given(truth, step.old, step.new) if step.new.provider_id else ()
+
+    def _remember(self, claim: NodeClaim) -> None:
+        for uid in claim.sessions:
+            self._batches.setdefault(uid, {})[claim.batch.id] = len(claim.batch.claims)
 
     def _launch(self, truth: Truth, instance: Instance) -> Complaints:
         batch = instance.tags.get(wire.BATCH_TAG, "")
@@ -66,10 +75,8 @@ class NoDoubleLaunch:
 
     def _per_session(self, truth: Truth, claims: list[NodeClaim]) -> Complaints:
         for uid in sorted({uid for claim in claims for uid in claim.sessions}):
-            sizes = {
-                c.batch.id: len(c.batch.claims) for c in truth.claims.values() if uid in c.sessions
-            }
-            launches = sum(ceil(truth.launched(b) / size) for b, size in sizes.items())
+            sizes = self._batches[uid].items()
+            launches = sum(ceil(truth.launched(batch) / size) for batch, size in sizes)
             if launches > 1 + truth.failures:
                 yield f"{launches} launches for session {uid}, but {truth.failures} failures."
 

@@ -133,10 +133,7 @@ class World:
 
     def start(self) -> None:
         """Begin; the provisioner is started apart."""
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._loop_failed)
-        # Epoch seconds have steps of 2.4e-7 s: a timer that fires earlier than that can spin.
-        loop._clock_resolution = 1e-8  # type: ignore[attr-defined]
+        asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         self.cluster.on_change.append(self._cluster_changed)
         self.cloud.on_change.append(self._instance_changed)
         self._tasks.start(Binder(self.cluster, self.clock).run(), "binder")

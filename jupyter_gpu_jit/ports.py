@@ -50,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One change. ``type`` is ADDED, MODIFIED, DELETED or BOOKMARK (then only the version counts)."""
+    """One change; ``type`` ADDED, MODIFIED, DELETED or BOOKMARK (only its version counts)."""
 
     type: str
     object: Json
@@ -77,7 +77,7 @@ class Cluster(Protocol):
         label_selector: str = "",
         field_selector: str = "",
     ) -> AsyncIterator[WatchEvent]:
-        """Changes after ``resource_version``. Ends when the server ends it; raises Expired on 410."""
+        """Changes after ``resource_version``; ends when the server ends it. Raises Expired."""
         ...
 
     async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Json:
@@ -151,7 +151,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchFailure:
-    """Why an offering gave nothing: ``code`` as the cloud names it, InsufficientInstanceCapacity say."""
+    """Why an offering gave nothing; ``code`` is the cloud's own name for it."""
 
     offering: Offering
     code: str

@@ -232,7 +232,7 @@ class BoundPod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node as the API server has it; ``claim`` is the pin label's value, empty before Registered."""
+    """A node as the API server has it; ``claim`` is the pin label, empty before Registered."""
 
     name: str
     resource_version: str
@@ -346,7 +346,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """A session goes to ``place``: a claim name, or the ``key`` of a PlannedClaim of the same plan."""
+    """A session goes to ``place``: a claim name, or the ``key`` of a PlannedClaim of the plan."""
 
     session: str
     place: str
@@ -355,7 +355,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedClaim:
-    """A node to be launched, with every offering that would hold the same sessions, cheapest first."""
+    """A node to be launched, with every offering that would hold its sessions, cheapest first."""
 
     key: str
     offerings: tuple[Offering, ...]

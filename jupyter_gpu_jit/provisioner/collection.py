@@ -7,7 +7,7 @@ server has them now, so that a claim can only be newer than the instances it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..core import wire
 from ..core.model import NodeClaim
@@ -85,11 +85,11 @@ class Collection:
         self, instances: Iterable[Instance], claims: Iterable[NodeClaim]
     ) -> None:
         """Claims whose instance was missing or over in two rounds: one look may lag."""
-        alive = {i.provider_id for i in instances if i.state in ("pending", "running")}
+        states = {i.provider_id: i.state for i in instances}
         missing = {
             claim.name: claim
             for claim in claims
-            if claim.provider_id and claim.provider_id not in alive and not claim.deleting
+            if claim.provider_id and not claim.deleting and not self._lives(claim, states)
         }
         for name, claim in missing.items():
             launched = claim.condition(wire.LAUNCHED)
@@ -97,6 +97,14 @@ class Collection:
             if name in self._missing and age > self._settings.orphan_grace_seconds:
                 await self._delete(claim)
         self._missing = set(missing)
+
+    def _lives(self, claim: NodeClaim, states: Mapping[str, str]) -> bool:
+        """Whether the cloud has the instance, or leaves it out although its node is alive."""
+        state = states.get(claim.provider_id)
+        if state is not None:
+            return state in ("pending", "running")
+        node = self._state.node_of(claim)
+        return node is not None and node.ready
 
     async def _delete(self, claim: NodeClaim) -> None:
         try:

@@ -44,6 +44,7 @@ class Lifecycle:
         self._claims = claims
         self._settings = settings
         self._poll_at: dict[str, float] = {}
+        self._asked: set[str] = set()
 
     async def advance(self, claim: NodeClaim) -> float | None:
         """One step; epoch seconds of the next deadline, or None. Raises TransientError."""
@@ -154,13 +155,15 @@ class Lifecycle:
         now = self._clock.now()
         if now < self._poll_at.get(claim.name, 0.0):
             return self._poll_at[claim.name]
-        if not await self._instance_gone(claim):
+        if not await self._instance_gone(claim, node):
             if node is None or not await self._occupied(node, claim):
                 self._state.check_settled()
+                self._asked.add(claim.name)
                 await self._cloud.terminate([_instance_id(claim.provider_id)])
             self._poll_at[claim.name] = now + _POLL_ENDING_SECONDS
             return self._poll_at[claim.name]
         self._poll_at.pop(claim.name, None)
+        self._asked.discard(claim.name)
         self._state.check_settled()
         if node is not None:
             await self._remove_node(node)
@@ -180,17 +183,19 @@ class Lifecycle:
             return True
         return any(s.pinned_to == claim.name and not s.finished for s in self._state.sessions())
 
-    async def _instance_gone(self, claim: NodeClaim) -> bool:
+    async def _instance_gone(self, claim: NodeClaim, node: Node | None) -> bool:
         """Whether the cloud confirms that the claim has no instance (any more)."""
         if not claim.provider_id:
             return True
         for instance in await self._cloud.instances():
             if instance.provider_id == claim.provider_id:
                 return instance.state == "terminated"
-        # The cloud's list may lag: what was launched just now may be missing from it.
+        # The cloud's list may lag, or leave out what exists: it is believed about what is not
+        # brand-new, and was asked to end or has no living node.
         launched = claim.condition(wire.LAUNCHED)
         since = launched.since if launched else claim.created_at
-        return self._clock.now() - since > self._settings.orphan_grace_seconds
+        old = self._clock.now() - since > self._settings.orphan_grace_seconds
+        return old and (claim.name in self._asked or node is None or not node.ready)
 
     async def _remove_node(self, node: Node) -> None:
         with contextlib.suppress(NotFound):

@@ -23,7 +23,7 @@ from ..core.model import (
 )
 from ..core.packing import EMPTY, Warm, solve
 from ..core.quantity import format_time
-from ..errors import Conflict, NotFound, TransientError, Unavailable
+from ..errors import Conflict, NotFound, TransientError
 from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids
 from .settings import Settings
 from .state import ClusterState
@@ -88,8 +88,6 @@ class Provisioning:
         """Run jobs together to their ends; then raise the first failure, if any."""
         results = await asyncio.gather(*jobs, return_exceptions=True)
         failures = [r for r in results if isinstance(r, BaseException)]
-        if any(isinstance(f, Unavailable) for f in failures):
-            self._state.doubt()
         # What must not be swallowed goes first, what is merely to be tried again last.
         for failure in sorted(failures, key=lambda f: isinstance(f, TransientError)):
             raise failure

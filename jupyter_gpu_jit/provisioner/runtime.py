@@ -17,6 +17,7 @@ from ..errors import Rejected, TransientError
 from ..ports import Clock, Cloud, Cluster, Ids
 from .claims import ClaimWriter
 from .collection import Collection
+from .doubt import DoubtingCluster
 from .launching import Launching
 from .leader import Leader
 from .lifecycle import Lifecycle
@@ -100,7 +101,7 @@ class Provisioner:
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.state.run(), name="state")
             await parts.state.wait_synced()
-            tasks = KeyedTasks(group, self._clock, wake_at=alarm.ring_at, doubt=parts.state.doubt)
+            tasks = KeyedTasks(group, self._clock, wake_at=alarm.ring_at)
             group.create_task(self._passes(parts, alarm, tasks), name="passes")
             group.create_task(self._collect(parts), name="collection")
 
@@ -112,7 +113,6 @@ class Provisioner:
                     alarm.ring_at(again_at)
                 backoff = 0.5
             except (TransientError, Rejected) as error:
-                parts.state.doubt()
                 log.warning("pass put off", extra={"reason": error.reason})
                 await self._clock.sleep(backoff)
                 backoff = min(2 * backoff, 15.0)
@@ -155,6 +155,7 @@ class _Parts:
         shared: dict[str, Any] = {"settings": settings}
         self.state = ClusterState(cluster, cloud, clock, settings=settings, changed=changed)
         shared["state"] = self.state
+        cluster = DoubtingCluster(cluster, self.state.doubt)
         writer = ClaimWriter(cluster, clock, state=self.state)
         status = StatusWriter(cluster, clock, ids, **shared)
         self.provisioning = Provisioning(cluster, clock, ids, status=status, **shared)

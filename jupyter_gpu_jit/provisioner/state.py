@@ -121,7 +121,7 @@ class ClusterState:
         self._dry_until: dict[OfferingKey, float] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._types_at = float("-inf")
-        self._in_doubt = False
+        self._doubts = self._settled = 0
         # Agreed between the pass and the lifecycle, which run side by side in one process:
         # places being filled (not to be closed), claims being closed (not to be filled), and
         # batches being written (not to be launched or given up yet).
@@ -152,19 +152,21 @@ class ClusterState:
 
     def doubt(self) -> None:
         """A write may or may not have taken effect: look before the next decision."""
-        self._in_doubt = True
+        self._doubts += 1
 
     def check_settled(self) -> None:
         """Before anything is deleted. Raises TransientError while a write of ours is unanswered."""
-        if self._in_doubt:
+        if self._doubts != self._settled:
             raise TransientError("An own write is still in doubt.", reason="InDoubt")
 
     async def settle(self) -> None:
         """Relist if in doubt, and refresh old prices. Raises TransientError."""
-        if self._in_doubt:
+        doubts = self._doubts
+        if doubts != self._settled:
             for informer in self._informers:
                 await informer.relist()
-            self._in_doubt = False
+            # A doubt that came up meanwhile is not settled by a list that began before it.
+            self._settled = doubts
         await self._refresh_prices()
 
     async def _refresh_prices(self) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..errors import Conflict, Rejected, TransientError, Unavailable
+from ..errors import Conflict, Rejected, TransientError
 from ..ports import Clock
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,10 @@ class KeyedTasks:
         clock: Clock,
         *,
         wake_at: Callable[[float], None],
-        doubt: Callable[[], None],
     ) -> None:
         self._group = group
         self._clock = clock
         self._wake_at = wake_at
-        self._doubt = doubt
         self._running: set[str] = set()
         self._again: set[str] = set()
         self._backoff: dict[str, tuple[float, float]] = {}
@@ -74,8 +72,6 @@ class KeyedTasks:
             self._wake_at(again_at)
 
     def _put_off(self, key: str, error: TransientError | Rejected) -> float:
-        if isinstance(error, Unavailable):
-            self._doubt()
         _, last = self._backoff.get(key, (0.0, 0.0))
         seconds = min(max(2 * last, _FIRST_SECONDS), _LAST_SECONDS)
         if isinstance(error, Rejected):

@@ -1,1 +1,1 @@
-"""The world in virtual or real time: cluster, cloud and users that the tests and the demo run on."""
+"""The world in virtual or real time: cluster, cloud and users for the tests and the demo."""

@@ -22,7 +22,8 @@ Ts = TypeVarTuple("Ts")
 EPOCH = 1_750_000_000.0
 """Where virtual time starts, in seconds since the epoch (June 2025)."""
 
-_TIMER_RESOLUTION_SECONDS = 1e-6
+# Below the steps of the epoch clock (2.4e-7 s), so that a timer never fires before its time there.
+_TIMER_RESOLUTION_SECONDS = 1e-8
 
 
 class _SeededQueue(deque[Any]):

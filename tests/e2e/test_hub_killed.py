@@ -6,19 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import Demo
+from demo_process import Demo
+from person import Person
 
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.local import marks
 from jupyter_gpu_jit.ports import PODS
-
-sys.path.append(str(Path(__file__).parents[1] / "local"))
-from person import Person
 
 USERS = [f"killed-{n}" for n in range(5)]
 READY_SECONDS = 120

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-from conftest import Demo, until
+from demo_process import Demo, until
 from playwright.sync_api import Browser, Error, Page
 
 from jupyter_gpu_jit.core import wire

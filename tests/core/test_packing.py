@@ -187,6 +187,14 @@ def test_cpu_sessions_ride_along_on_a_new_node_only_when_its_gpus_are_all_used()
     ]
 
 
+def test_a_full_node_is_used_up_before_another_grows_for_cpu_sessions():
+    """Greedily a larger L4 node looks like a bargain; the A100 node has the room anyway."""
+    crowd = [a100(f"a{n}") for n in range(8)]
+    crowd += [l4("l"), *(session(f"c{n}", 0, 2, 4) for n in range(6))]
+    plan = solve(snapshot(crowd, instance_types()))
+    assert launched(plan) == [("g6.xlarge", 1), ("p4d.24xlarge", 14)]
+
+
 def test_who_rides_along_is_never_offered_a_node_with_more_gpus():
     types = (
         kind("m5.xlarge", 1.0),

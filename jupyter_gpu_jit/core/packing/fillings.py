@@ -10,7 +10,7 @@ never costs more than one node per session would.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .market import Entry, Matcher, is_stranded
 from .shapes import Shape, how_many, times
@@ -50,6 +50,11 @@ class Market:
     stranded: tuple[bool, ...]
     matcher: Matcher
     bins: tuple[Bin, ...]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are both sessions with GPUs and without."""
+        return len({shape.cpu_only for shape in self.shapes}) > 1
 
 
 def open_market(entries: tuple[Entry, ...], shapes: tuple[Shape, ...]) -> Market:
@@ -140,6 +145,31 @@ class Buyer:
             for i, count in enumerate(purchase.filling):
                 self.demand[i] -= count * purchase.repeat
         return made
+
+    def buy_apart(self) -> list[Purchase]:
+        """The same with GPU sessions first; CPU-only ones ride along where that costs nothing."""
+        apart = [d if self._may_ride(i) else 0 for i, d in enumerate(self.demand)]
+        self.demand = [d - later for d, later in zip(self.demand, apart, strict=True)]
+        made = self.buy()
+        self.demand = [d + later for d, later in zip(self.demand, apart, strict=True)]
+        singles = [replace(p, repeat=1) for p in made for _ in range(p.repeat)]
+        return [self._with_riders(purchase) for purchase in singles] + self.buy()
+
+    def _may_ride(self, index: int) -> bool:
+        return self._shapes[index].cpu_only and not self._stranded[index]
+
+    def _with_riders(self, purchase: Purchase) -> Purchase:
+        """The node with whoever fits beside its GPU sessions, if these take all its GPUs."""
+        counts, room = list(purchase.filling), purchase.bin.entry.room
+        for shape, count in zip(self._shapes, counts, strict=True):
+            room = room - times(shape.size, count)
+        for i, shape in enumerate(self._shapes):
+            if room.gpus == 0 and self._may_ride(i) and purchase.bin.fits[i] and self.demand[i]:
+                riders = how_many(shape.size, room, self.demand[i])
+                room = room - times(shape.size, riders)
+                counts[i] += riders
+                self.demand[i] -= riders
+        return replace(purchase, filling=tuple(counts))
 
     def _best(self) -> Purchase | None:
         bins = [b for b in self._bins if self.budget is None or b.price <= self.budget]

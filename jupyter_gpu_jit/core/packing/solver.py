@@ -63,6 +63,11 @@ def _budget(snapshot: Snapshot) -> int | None:
     return snapshot.max_usd_per_hour_micro - sum(s.usd_per_hour_micro for s in snapshot.seats)
 
 
+def _unserved_and_price(bought: tuple[Buyer, list[Purchase]]) -> tuple[int, int]:
+    buyer, purchases = bought
+    return (sum(buyer.demand), sum(p.bin.price * p.repeat for p in purchases))
+
+
 @dataclass
 class _Buying:
     """The second half of a solve: nodes for whom no seat exists."""
@@ -78,8 +83,8 @@ class _Buying:
             [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
         ]
         budget = _budget(self.snapshot)
-        buyer = Buyer(self.market, [len(q) for q in self.queues], budget=budget)
-        claims = within(self._claims(buyer.buy()), budget)
+        buyer, purchases = self._bought(budget)
+        claims = within(self._claims(purchases), budget)
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
         reasons = self._reasons(buyer)
         plan = Plan(
@@ -90,6 +95,14 @@ class _Buying:
             lower_bound_usd_per_hour_micro=self._bound(),
         )
         return Solution(plan, reasons)
+
+    def _bought(self, budget: int | None) -> tuple[Buyer, list[Purchase]]:
+        """Everybody together, or GPU sessions first: whichever serves more, then costs less."""
+        tried: list[tuple[Buyer, list[Purchase]]] = []
+        for way in (Buyer.buy, Buyer.buy_apart) if self.market.is_mixed else (Buyer.buy,):
+            buyer = Buyer(self.market, [len(q) for q in self.queues], budget=budget)
+            tried.append((buyer, way(buyer)))
+        return min(tried, key=_unserved_and_price)
 
     def _claims(self, purchases: Sequence[Purchase]) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []

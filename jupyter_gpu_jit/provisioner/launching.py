@@ -38,7 +38,8 @@ class Launching:
         members = [c for name in batch.claims if (c := self._state.claims.get(name))]
         if not any(_undecided(c) for c in members):
             return
-        started = any(c.condition(wire.LAUNCHED) for c in members)
+        # Launched=False may be our own mark from a giving up that was interrupted half-way.
+        started = any(c.condition(wire.LAUNCHED) and not _has_failed(c) for c in members)
         if not started and (len(members) < len(batch.claims) or any(c.deleting for c in members)):
             await self._give_up(members)
             return
@@ -112,6 +113,11 @@ class Launching:
         claim = await self._claims.set_status(claim, {}, failed)
         if not claim.deleting:
             await self._claims.delete(claim, reason)
+
+
+def _has_failed(claim: NodeClaim) -> bool:
+    launched = claim.condition(wire.LAUNCHED)
+    return launched is not None and launched.status is False
 
 
 def _undecided(claim: NodeClaim) -> bool:

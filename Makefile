@@ -11,6 +11,8 @@ PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
 BIN := .venv/bin
+# Most tests wait for real processes, so three share two cores well; a file stays in one place.
+PARALLEL := -q --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 STAMP := .venv/.installed
 UV := $(shell command -v uv || echo build/uv/bin/uv)
 
@@ -52,8 +54,11 @@ check: $(STAMP)
 
 test: $(STAMP)
 	@bash tests/install_parts.sh $(UV)
-	@echo "test: pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@echo "test: core, whole branch coverage"
+	@$(BIN)/python -m pytest $(PARALLEL) tests/core \
+		--cov=jupyter_gpu_jit.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
+	@echo "test: everything else"
+	@$(BIN)/python -m pytest $(PARALLEL) tests --ignore=tests/core $(ARGS)
 
 bench: $(STAMP)
 	@exec $(BIN)/gpu-jit bench $(ARGS)

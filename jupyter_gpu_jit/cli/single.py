@@ -15,7 +15,9 @@ from .shared import connect, log_to_stderr, needs_extra, run, say, simulated_clo
 
 if TYPE_CHECKING:
     from ..core.model import InstanceType
+    from ..local.cloud_client import CloudClient
     from ..ports import Instance
+    from ..sim.cloud import SimCloud
 
 
 def provisioner(asked: argparse.Namespace) -> int:
@@ -35,9 +37,10 @@ async def _provision(asked: argparse.Namespace) -> None:
         namespace=asked.namespace,
         identity=asked.identity or f"{socket.gethostname()}-{os.getpid()}",
         empty_grace_seconds=asked.empty_grace,
+        lease_seconds=asked.lease_seconds,
     )
+    cloud = _cloud(asked)
     cluster = connect(asked.kubeconfig)
-    cloud = simulated_cloud(settings.cluster_id, settings.hub_id)
     provisioner = Provisioner(cluster, cloud, SystemClock(), ids=RandomIds(), settings=settings)
     try:
         await provisioner.run()
@@ -46,6 +49,24 @@ async def _provision(asked: argparse.Namespace) -> None:
             await provisioner.resign()
         await cloud.close()
         await cluster.close()
+
+
+def _cloud(asked: argparse.Namespace) -> SimCloud | CloudClient:
+    """The cloud that was asked for, or one in this process. Raises UserError."""
+    if not asked.cloud:
+        return simulated_cloud(asked.cluster_id, asked.hub_id)
+    needs_extra("aiohttp", "local")
+    from ..local.cloud_client import CloudClient
+
+    if not asked.cloud.startswith(("http://", "https://")):
+        raise UserError(f"--cloud {asked.cloud} is not a URL that begins with http:// or https://.")
+    if asked.cloud_token_file is None:
+        raise UserError("--cloud needs --cloud-token-file: every cloud asks for a token.")
+    try:
+        token = asked.cloud_token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{asked.cloud_token_file} cannot be read: {error}.") from error
+    return CloudClient(asked.cloud, token)
 
 
 def service(asked: argparse.Namespace) -> int:

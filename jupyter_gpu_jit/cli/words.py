@@ -57,8 +57,8 @@ def _demo_words(commands: Any) -> None:
 
 def _provisioner_words(commands: Any) -> None:
     does = (
-        "Run the provisioner against a Kubernetes cluster. The cloud is still the simulated one: "
-        "it plans and claims, and no machine is bought."
+        "Run the provisioner against a Kubernetes cluster. The cloud is still a simulated one, in "
+        "this process or at a URL: it plans and claims, and no machine is bought."
     )
     parser = _command(commands, "provisioner", does, "single:provisioner")
     _cluster_words(parser)
@@ -70,6 +70,17 @@ def _provisioner_words(commands: Any) -> None:
         default=300.0,
         metavar="SECONDS",
         help="how long an empty node is kept (default: 300)",
+    )
+    parser.add_argument(
+        "--lease-seconds",
+        type=_lease_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="how long after a crash the next provisioner waits; whole, from 1 (default: 15)",
+    )
+    parser.add_argument("--cloud", default="", metavar="URL", help="a simulated cloud's address")
+    parser.add_argument(
+        "--cloud-token-file", type=Path, metavar="FILE", help="file with the token for --cloud"
     )
 
 
@@ -132,3 +143,9 @@ def _seconds(text: str) -> float:
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
+
+
+def _lease_seconds(text: str) -> float:
+    if not text.isdigit() or not 1 <= int(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 3600")
+    return float(text)

@@ -54,6 +54,7 @@ check: $(STAMP)
 
 test: $(STAMP)
 	@bash tests/install_parts.sh $(UV)
+	@$(BIN)/python -m jupyter_gpu_jit.local.control_plane
 	@echo "test: core, whole branch coverage"
 	@$(BIN)/python -m pytest $(PARALLEL) tests/core \
 		--cov=jupyter_gpu_jit.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100

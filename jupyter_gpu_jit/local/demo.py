@@ -40,10 +40,12 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSettings:
-    """What the person asks for. ``port`` 0 takes a free one; ``real`` is a real control plane."""
+    """What the person asks for. ``port`` 0 takes a free one; ``real`` is a real control plane,
+    whose API server keeps an audit log if ``audit`` (for tests of the rights)."""
 
     port: int = 8000
     real: bool = False
+    audit: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ def _plane(settings: DemoSettings, parts: Parts, run: _Run) -> AbstractAsyncCont
             connect=parts.connect,
             demo_id=run.site.id,
             say=run.say,
+            audit=settings.audit,
         )
     return memory_plane(run.site.folder, parts.clock, parts.ids, namespace=NAMESPACE, say=run.say)
 

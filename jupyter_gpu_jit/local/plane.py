@@ -75,12 +75,20 @@ async def memory_plane(
 
 @asynccontextmanager
 async def real_plane(
-    folder: Path, *, manifests: Sequence[Path], connect: Connect, demo_id: str, say: Say
+    folder: Path,
+    *,
+    manifests: Sequence[Path],
+    connect: Connect,
+    demo_id: str,
+    say: Say,
+    audit: bool = False,
 ) -> AsyncIterator[Plane]:
     """etcd, API server, scheduler and controllers, with the shipped accounts and rights."""
     programs = await in_thread(lambda: build(say))
     marked = {marks.DEMO_MARK: demo_id}
-    control = ControlPlane(folder / "control-plane", programs, kwok=False, environment=marked)
+    control = ControlPlane(
+        folder / "control-plane", programs, kwok=False, environment=marked, audit=audit
+    )
     say("control plane: starting etcd, kube-apiserver, kube-scheduler, kube-controller-manager")
     await control.start()
     try:

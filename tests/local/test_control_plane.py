@@ -162,31 +162,26 @@ async def test_the_list_of_claims_tells_their_story(
 OWN = {  # verb and resource, in the namespace
     "hub": {
         *(f"{verb} pods" for verb in ("get", "list", "watch", "create", "delete")),
-        *(f"{verb} events" for verb in ("get", "list", "watch")),
     },
     "provisioner": {
-        *(f"{verb} pods" for verb in ("get", "list", "watch", "patch", "delete")),
+        *(f"{verb} pods" for verb in ("patch", "delete")),
         "create events",
         *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "patch")),
     },
-    "service": {f"{verb} pods" for verb in ("get", "list", "watch")},
+    "service": set[str](),
 }
 EVERYWHERE = {  # in every namespace, and of what has none
     "hub": set[str](),
     "provisioner": {
-        *(f"{verb} pods" for verb in ("get", "list", "watch")),
+        *(f"{verb} pods" for verb in ("list", "watch")),
         *(f"{verb} nodes" for verb in ("get", "list", "watch", "patch", "delete")),
         *(
             f"{verb} gpunodeclaims.gpu-jit.io"
-            for verb in ("get", "list", "watch", "create", "patch", "delete")
+            for verb in ("list", "watch", "create", "patch", "delete")
         ),
         "patch gpunodeclaims.gpu-jit.io/status",
     },
-    "service": {
-        f"{verb} {resource}"
-        for verb in ("list", "watch")
-        for resource in ("pods", "nodes", "gpunodeclaims.gpu-jit.io")
-    },
+    "service": {f"list {resource}" for resource in ("pods", "nodes", "gpunodeclaims.gpu-jit.io")},
 }
 
 

@@ -28,6 +28,16 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "taint-eviction-controller",
 )
+# Who did what with which right: requests of all service accounts, without their bodies.
+AUDIT_POLICY: dict[str, object] = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
+}
 KWOK_SELECTOR = "kwok.x-k8s.io/node=fake"
 # user -> group; the first two have their rights from the cluster's own bootstrap roles
 USERS = {
@@ -49,7 +59,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Folder, programs, ports and secrets of one plane; its methods are command lines."""
+    """Folder, programs, ports and secrets of one plane; its methods are command lines.
+
+    ``audit``: the API server writes ``audit_log``, one JSON object a line.
+    """
 
     folder: Path
     programs: Mapping[str, Path]
@@ -58,11 +71,17 @@ class Setup:
     tokens: Mapping[str, str] = field(
         default_factory=lambda: {user: secrets.token_urlsafe(32) for user in USERS}
     )
+    audit: bool = False
 
     @property
     def server(self) -> str:
         """Base URL of the API server."""
         return f"https://127.0.0.1:{self.ports.api}"
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the API server writes what service accounts did, if ``audit``."""
+        return self.folder / "audit.log"
 
     def kubeconfig(self, user: str, token: str) -> Path:
         """Write ``user``'s kubeconfig (JSON is YAML) and give its path."""
@@ -122,7 +141,13 @@ class Setup:
             service_account_key_file=self.keys.accounts,
             service_account_signing_key_file=self.keys.accounts,
             profiling="false",
+            **(self._audit() if self.audit else {}),
         )
+
+    def _audit(self) -> dict[str, object]:
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(json.dumps(AUDIT_POLICY))
+        return {"audit_policy_file": policy, "audit_log_path": self.audit_log}
 
     def _token_file(self) -> Path:
         rows = (f'{self.tokens[user]},{user},{user},"{group}"' for user, group in USERS.items())

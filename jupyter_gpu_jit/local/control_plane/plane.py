@@ -34,7 +34,8 @@ _PORTS = range(20_000, 32_000)
 class ControlPlane:
     """A control plane in ``folder`` (created, private), run from the programs ``build`` gave.
 
-    ``environment`` is added to that of every process. ``start`` must be called in a thread
+    ``environment`` is added to that of every process; with ``audit`` the API server keeps a log
+    of what service accounts do. ``start`` must be called in a thread
     that stays: the processes end with it (see ``tether``).
     """
 
@@ -45,10 +46,11 @@ class ControlPlane:
         *,
         kwok: bool = True,
         environment: Mapping[str, str] | None = None,
+        audit: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        self._setup = Setup(folder, programs, _free_ports(), pki.make(folder))
+        self._setup = Setup(folder, programs, _free_ports(), pki.make(folder), audit=audit)
         self._kwok = kwok
         self._environment = {"HOME": str(folder), "PATH": os.defpath, **(environment or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -163,7 +163,7 @@ def render(
         zone=record.zone,
         capacity_type=record.capacity_type,
         usd_per_hour_micro=record.usd_per_hour_micro,
-        eta_seconds=None if eta is None else round(max(0.0, eta)),
+        eta_seconds=None if eta is None else int(max(0.0, eta)),  # as the sentence has it
         waited_seconds=round(max(0.0, now - facts.created_at)) if facts else 0,
         reason=record.reason or (facts.trouble if facts else ""),
     )

@@ -30,7 +30,7 @@ def command(report: cache.Report) -> list[str]:
 
     def make(out: Path, scratch: Path) -> None:
         report("fetching configurable-http-proxy")
-        _install(out, scratch)
+        install_packages(HERE, out, scratch)
 
     folder = cache.entry(_key(), make, report=report)
     return [str(_node()), str(folder / PACKAGE / "bin" / "configurable-http-proxy")]
@@ -52,9 +52,13 @@ def _node() -> Path:
     return Path(spec.origin).parent / "bin" / "node"
 
 
-def _install(out: Path, scratch: Path) -> None:
+def install_packages(source: Path, out: Path, scratch: Path) -> None:
+    """Put the packages that ``source/package-lock.json`` pins below ``out``.
+
+    Blocks. Raises UserError. Tests fetch the packages of their own lock file with it.
+    """
     for file in _FILES:
-        shutil.copyfile(HERE / file, out / file)
+        shutil.copyfile(source / file, out / file)
     node = _node()
     npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
@@ -68,10 +72,11 @@ def _install(out: Path, scratch: Path) -> None:
         check=False,
     )
     if answer.returncode:
-        raise UserError(_failure(answer.stderr), reason="InstallFailed")
+        raise UserError(_failure(source, answer.stderr), reason="InstallFailed")
 
 
-def _failure(said: str) -> str:
+def _failure(source: Path, said: str) -> str:
     lines = [line for line in said.splitlines() if line.startswith("npm error")]
     first = lines[0] if lines else "npm said nothing"
-    return f"configurable-http-proxy could not be fetched ({first}): check the network, try again."
+    (wanted,) = json.loads((source / "package.json").read_text())["dependencies"]
+    return f"{wanted} could not be fetched ({first}): check the network, try again."

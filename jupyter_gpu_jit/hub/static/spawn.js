@@ -8,8 +8,9 @@
 
   const cards = [...root.querySelectorAll(".gj-card")];
 
-  function money(usd) {
-    return "$" + usd.toFixed(usd < 0.1 ? 3 : 2) + " / h now";
+  function money(micro) {
+    const usd = micro / 1e6;
+    return "$" + usd.toFixed(usd < 0.1 ? 3 : 2) + " / h";
   }
 
   function about(seconds) {
@@ -25,7 +26,16 @@
     return usual;
   }
 
+  /* Which node it would be, and that the price is a share where others sit on it too. */
+  function place(quote) {
+    const node = "one " + (quote.instance_type || "node") + (quote.zone ? " in " + quote.zone : "");
+    const whole = quote.node_usd_per_hour_micro;
+    if (whole > quote.usd_per_hour_micro) return "Your share of " + node + ", which costs " + money(whole) + ".";
+    return "All of " + node + ".";
+  }
+
   function show(card, quote) {
+    card.querySelector('[data-quote="place"]').textContent = quote && quote.possible ? place(quote) : "";
     const price = card.querySelector('[data-quote="price"]');
     const waiting = card.querySelector('[data-quote="wait"]');
     if (!quote) {
@@ -35,7 +45,7 @@
       price.textContent = "not to be had now";
       waiting.textContent = [quote.reason, quote.alternative].filter(Boolean).join(" ");
     } else {
-      price.textContent = money(quote.usd_per_hour_micro / 1e6);
+      price.textContent = money(quote.usd_per_hour_micro) + " now";
       waiting.textContent = wait(quote);
     }
   }

@@ -117,11 +117,11 @@ def test_choose_wait_work_share_and_give_back(
     pages = {"ann": ann}
     for user in ("bob", "cy"):
         page = pages[user] = log_in(user)
-        began = time.monotonic()
         demo.choose(page, "a100")
         wait_for_lab(page, user)
-        assert time.monotonic() - began < 25
-        assert demo.session(user).node_name == node
+        joined = demo.session(user)
+        assert joined.node_name == node
+        assert joined.released_at - joined.request.created_at < 5, "seated in seconds"
     assert len(demo.claims()) == 1
 
     # Somebody with another profile gets a node of their own: cheaper per GPU.

@@ -59,6 +59,7 @@ c.JupyterHub.hub_bind_url = "http://127.0.0.1:%d/" % given["port"]
 c.JupyterHub.db_url = "sqlite:///" + given["folder"] + "/hub.sqlite"
 c.JupyterHub.cookie_secret_file = given["folder"] + "/cookie"
 c.JupyterHub.load_groups = {"students": {"users": []}, "staff": {"users": []}}
+c.JupyterHub.cleanup_servers = False
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": given["slow_spawn_seconds"]}
 c.JupyterHub.services = [
     dict(name="driver", api_token=given["token"]),
@@ -253,6 +254,8 @@ class World:
         }
         if "HUB_PYTHONPATH" in os.environ:  # another release of the hub
             env["PYTHONPATH"] = os.environ["HUB_PYTHONPATH"]
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:  # its lines count as covered, too
+            env["COVERAGE_PROCESS_CONFIG"] = os.environ["COVERAGE_PROCESS_CONFIG"]
         with (self.folder / "hub.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"),
@@ -278,9 +281,18 @@ class World:
             self.process.send_signal(how)
         await self.process.wait()
 
+    async def end_hub(self) -> None:
+        """Ask it to end, so that it may write down what was covered; it is not waited for long."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), 5)
+        await self.kill_hub()
+
     async def stop(self) -> None:
         if self.process is not None:
-            await self.kill_hub()
+            await self.end_hub()
         self._reaper.cancel()
         await asyncio.gather(self._reaper, return_exceptions=True)
         await self.http.close()

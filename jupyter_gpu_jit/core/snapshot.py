@@ -95,7 +95,7 @@ def from_objects(
         now=now,
         waiting=tuple(sorted(waiting, key=lambda r: (r.created_at, r.uid))),
         seats=tuple(world.seat(claim) for claim in sorted(live, key=lambda c: c.name)),
-        instance_types=tuple(_marked(kind, excluded) for kind in instance_types),
+        instance_types=_without(instance_types, excluded),
         max_usd_per_hour_micro=max_usd_per_hour_micro,
     )
 
@@ -115,9 +115,17 @@ def _has_failed(claim: NodeClaim) -> bool:
     return launched is not None and launched.status is False
 
 
+def _without(
+    kinds: Sequence[InstanceType], excluded: Collection[tuple[str, str, str]]
+) -> tuple[InstanceType, ...]:
+    """The types with those offerings marked; the very same tuple when there is nothing to mark."""
+    names = {name for name, _, _ in excluded}
+    if not names:
+        return tuple(kinds)
+    return tuple(_marked(kind, excluded) if kind.name in names else kind for kind in kinds)
+
+
 def _marked(kind: InstanceType, excluded: Collection[tuple[str, str, str]]) -> InstanceType:
-    if not any(offering.key in excluded for offering in kind.offerings):
-        return kind
     offerings = tuple(
         replace(o, available=False) if o.key in excluded else o for o in kind.offerings
     )

@@ -18,6 +18,7 @@ from ..ports import Cloud, Instance, LaunchRequest, LaunchResult
 from .claims import ClaimWriter
 from .settings import Settings
 from .state import ClusterState
+from .tasks import together
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,12 @@ class Launching:
                 await self._claims.delete(claim, "NotStarted")
 
     async def _mark_started(self, members: Sequence[NodeClaim]) -> None:
-        for claim in members:
-            if claim.condition(wire.LAUNCHED) is None:
-                asked = self._claims.condition(wire.LAUNCHED, None, reason="Launching")
-                await self._claims.set_status(claim, {}, asked)
+        asked = self._claims.condition(wire.LAUNCHED, None, reason="Launching")
+        await together(
+            self._claims.set_status(claim, {}, asked)
+            for claim in members
+            if claim.condition(wire.LAUNCHED) is None
+        )
 
     async def _send(self, batch: LaunchBatch, claim: NodeClaim) -> LaunchResult:
         request = LaunchRequest(
@@ -85,14 +88,14 @@ class Launching:
     async def _write_back(self, batch: LaunchBatch, result: LaunchResult) -> None:
         instances = sorted(result.instances, key=lambda i: i.id)
         given: dict[str, Instance] = dict(zip(batch.claims, instances, strict=False))
-        for name in batch.claims:
-            claim = self._state.claims.get(name)
-            if claim is None or not _undecided(claim):
-                continue
-            if name in given:
-                await self._record(claim, given[name])
-            else:
-                await self._record_failure(claim, result)
+        claims = [c for name in batch.claims if (c := self._state.claims.get(name))]
+        await together(
+            self._record(claim, given[claim.name])
+            if claim.name in given
+            else self._record_failure(claim, result)
+            for claim in claims
+            if _undecided(claim)
+        )
 
     async def _record(self, claim: NodeClaim, instance: Instance) -> None:
         fields = {

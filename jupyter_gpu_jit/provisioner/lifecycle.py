@@ -21,7 +21,8 @@ from .settings import Settings
 from .state import ClusterState
 
 log = logging.getLogger(__name__)
-_POLL_ENDING_SECONDS = 2.0
+# How long to wait before looking again whether an instance is gone: most take long, some do not.
+_POLL_ENDING_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class Lifecycle:
@@ -44,6 +45,7 @@ class Lifecycle:
         self._claims = claims
         self._settings = settings
         self._poll_at: dict[str, float] = {}
+        self._polls: dict[str, int] = {}
         self._asked: set[str] = set()
 
     async def advance(self, claim: NodeClaim) -> float | None:
@@ -160,15 +162,23 @@ class Lifecycle:
                 self._state.check_settled()
                 self._asked.add(claim.name)
                 await self._cloud.terminate([_instance_id(claim.provider_id)])
-            self._poll_at[claim.name] = now + _POLL_ENDING_SECONDS
-            return self._poll_at[claim.name]
+            return self._look_again(claim, now)
         self._poll_at.pop(claim.name, None)
+        self._polls.pop(claim.name, None)
         self._asked.discard(claim.name)
         self._state.check_settled()
         if node is not None:
             await self._remove_node(node)
         await self._claims.drop_finalizer(claim)
         return None
+
+    def _look_again(self, claim: NodeClaim, now: float) -> float:
+        """When; later each time."""
+        looks = self._polls.get(claim.name, 0)
+        self._polls[claim.name] = looks + 1
+        wait = _POLL_ENDING_SECONDS[min(looks, len(_POLL_ENDING_SECONDS) - 1)]
+        self._poll_at[claim.name] = now + wait
+        return self._poll_at[claim.name]
 
     async def _cordon(self, node: Node) -> Node | None:
         try:

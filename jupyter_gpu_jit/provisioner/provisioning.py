@@ -6,9 +6,8 @@ settled (a write without an answer): a plan never rests on a view that lacks its
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..core import wire
 from ..core.model import (
@@ -23,11 +22,12 @@ from ..core.model import (
 )
 from ..core.packing import EMPTY, Warm, solve
 from ..core.quantity import format_time
-from ..errors import Conflict, NotFound, TransientError
+from ..errors import Conflict, NotFound
 from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids
 from .settings import Settings
 from .state import ClusterState
 from .status import StatusWriter, on_claim, refused, released
+from .tasks import together
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Provisioning:
         self._state.busy = {p.place for p in plan.placements}
         try:
             names = await self._write_intents(plan.claims)
-            await self._together(
+            await together(
                 [
                     *(
                         self._seat(place, those)
@@ -83,15 +83,6 @@ class Provisioning:
             )
         finally:
             self._state.busy = set()
-
-    async def _together(self, jobs: Iterable[Awaitable[object]]) -> list[object]:
-        """Run jobs together to their ends; then raise the first failure, if any."""
-        results = await asyncio.gather(*jobs, return_exceptions=True)
-        failures = [r for r in results if isinstance(r, BaseException)]
-        # What must not be swallowed goes first, what is merely to be tried again last.
-        for failure in sorted(failures, key=lambda f: isinstance(f, TransientError)):
-            raise failure
-        return results
 
     async def _refuse(self, session: SessionPod, refusal: Refusal) -> None:
         await self._status.tell(session, refused(refusal, now=self._clock.now()))
@@ -108,7 +99,7 @@ class Provisioning:
         for claim in planned:
             batches.setdefault(claim.offerings, []).append(claim)
         names: dict[str, str] = {}
-        await self._together([self._write_batch(members, names) for members in batches.values()])
+        await together([self._write_batch(members, names) for members in batches.values()])
         return names
 
     async def _write_batch(self, members: Sequence[PlannedClaim], names: dict[str, str]) -> None:
@@ -116,7 +107,7 @@ class Provisioning:
         batch = LaunchBatch(id=self._ids.new("batch-"), claims=tuple(fresh))
         self._state.writing.add(batch.id)
         try:
-            await self._together(
+            await together(
                 [
                     self._create(name, batch, claim)
                     for name, claim in zip(fresh, members, strict=True)
@@ -151,7 +142,7 @@ class Provisioning:
             await self._release_all(claim, members)
             return
         status = on_claim(claim, now=self._clock.now(), settings=self._settings)
-        await self._together([self._status.tell(s, status, claim=place) for s in members])
+        await together([self._status.tell(s, status, claim=place) for s in members])
 
     async def _release_all(self, claim: NodeClaim, members: Sequence[SessionPod]) -> None:
         """One after the other, so that each sees the room the last one left."""

@@ -7,7 +7,7 @@ nothing lately, and the price table. Everything that matters is in the API serve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,12 +102,14 @@ class ClusterState:
         *,
         settings: Settings,
         changed: Callable[[], None],
+        not_before: int = 0,
     ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._settings = settings
         self._tell = changed
         self._index: _Index | None = None
+        self._sessions: tuple[SessionPod, ...] | None = None
         ours = f"{wire.CLUSTER_LABEL}={settings.cluster_id},{wire.HUB_LABEL}={settings.hub_id}"
         self.pods: Informer[Pod] = Informer(
             cluster, clock, PODS, read=read_pod, changed=self._changed
@@ -118,6 +120,9 @@ class ClusterState:
         self.claims: Informer[NodeClaim] = Informer(
             cluster, clock, CLAIMS, read=wire.read_claim, changed=self._changed, label_selector=ours
         )
+        # All kinds but events are versioned together: the term's lease is a mark for each of them.
+        for informer in self._informers:
+            informer.not_before = not_before
         self._dry_until: dict[OfferingKey, float] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._types_at = float("-inf")
@@ -130,7 +135,7 @@ class ClusterState:
         self.writing: set[str] = set()
 
     def _changed(self) -> None:
-        self._index = None
+        self._index = self._sessions = None
         self._tell()
 
     # --- keeping up ---------------------------------------------------------------------------
@@ -191,12 +196,17 @@ class ClusterState:
 
     # --- questions ----------------------------------------------------------------------------
 
-    def sessions(self) -> Iterable[SessionPod]:
+    def sessions(self) -> Sequence[SessionPod]:
         """All session pods of our namespace, with the place each was planned for.
 
         A claim written for a pod counts before the pod itself says so; a claim that is gone
         or going counts for nothing.
         """
+        if self._sessions is None:
+            self._sessions = tuple(self._placed_sessions())
+        return self._sessions
+
+    def _placed_sessions(self) -> Iterable[SessionPod]:
         live = [c for c in self.claims if not c.deleting]
         names = {c.name for c in live}
         planned = {uid: c.name for c in live for uid in c.sessions}
@@ -266,7 +276,7 @@ class ClusterState:
         pods = list(self.pods)
         loads = [p.load if isinstance(p, BadSession) else p for p in pods]
         return snapshot.from_objects(
-            sessions=list(self.sessions()),
+            sessions=self.sessions(),
             others=[p for p in loads if isinstance(p, BoundPod)],
             nodes=list(self.nodes),
             claims=[c for c in self.claims if c.name not in self.closing],

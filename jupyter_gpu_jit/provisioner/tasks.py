@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from ..errors import Conflict, Rejected, TransientError
@@ -17,6 +17,15 @@ from ..ports import Clock
 log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LAST_SECONDS, _REJECTED_SECONDS = 0.5, 30.0, 60.0
 Work = Callable[[], Coroutine[Any, Any, float | None]]
+
+
+async def together(jobs: Iterable[Awaitable[object]]) -> None:
+    """Run jobs together to their ends; then raise the first failure, if any."""
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    failures = [r for r in results if isinstance(r, BaseException)]
+    # What must not be swallowed goes first, what is merely to be tried again last.
+    for failure in sorted(failures, key=lambda f: isinstance(f, TransientError)):
+        raise failure
 
 
 class KeyedTasks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..gpus import nominal_memory_gib
 from ..model import InstanceType, Offering, Resources
@@ -52,8 +53,30 @@ def eligible(kind: InstanceType, policy: Policy) -> bool:
     )
 
 
-def entries(types: Iterable[InstanceType], policy: Policy) -> tuple[Entry, ...]:
-    """Eligible types by name."""
+class _Same:
+    """A catalogue by identity: comparing thousands of offerings would cost what is to be saved."""
+
+    def __init__(self, types: Sequence[InstanceType]) -> None:
+        self.types = types
+
+    def __hash__(self) -> int:
+        return id(self.types)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.types is other.types
+
+
+def entries(types: Sequence[InstanceType], policy: Policy) -> tuple[Entry, ...]:
+    """Eligible types by name; kept for the catalogues asked for last."""
+    return _entries(_Same(types), policy) if isinstance(types, tuple) else _chosen(types, policy)
+
+
+@lru_cache(maxsize=4)
+def _entries(catalogue: _Same, policy: Policy) -> tuple[Entry, ...]:
+    return _chosen(catalogue.types, policy)
+
+
+def _chosen(types: Iterable[InstanceType], policy: Policy) -> tuple[Entry, ...]:
     chosen = sorted((t for t in types if eligible(t, policy)), key=lambda t: t.name)
     return tuple(_entry(kind, policy) for kind in chosen)
 

@@ -33,7 +33,10 @@ def version_of(obj: Json) -> int:
 
 
 class Informer(Generic[T]):
-    """Objects of one kind, parsed by ``read``; calls ``changed`` after each change."""
+    """Objects of one kind, parsed by ``read``; calls ``changed`` after each change.
+
+    A list older than version ``not_before`` is not believed: it is from a server that is behind.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Informer(Generic[T]):
         self._items: dict[Key, tuple[int, T]] = {}
         self._graves: dict[Key, int] = {}
         self._version = ""
+        self.not_before = 0
         self.synced = asyncio.Event()
 
     def __iter__(self) -> Iterator[T]:
@@ -86,6 +90,8 @@ class Informer(Generic[T]):
         """Replace the cache by a fresh list. Raises TransientError."""
         listing = await self._cluster.list(self._kind, label_selector=self._label_selector)
         at, seen = int(listing.resource_version), set()
+        if at < self.not_before:
+            raise TransientError("The API server's list is out of date.", reason="OldView")
         for obj in listing.items:
             seen.add(key_of(obj))
             self.observe(obj)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from ..core.quantity import format_time
 from ..errors import AlreadyExists, Conflict, NotFound, TransientError
 from ..ports import LEASES, Clock, Cluster, Json
+from .informer import version_of
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ class Leader:
         self._clock = clock
         self._settings = settings
         self._seen: tuple[str, float] = ("", 0.0)
+        # Of the lease as we last wrote it; whatever our predecessors did is older than that.
+        self.version = 0
 
     @property
     def _retry_seconds(self) -> float:
@@ -70,11 +73,12 @@ class Leader:
             "spec": self._spec(),
         }
         try:
-            await self._cluster.create(LEASES, body, namespace=self._settings.namespace)
+            lease = await self._cluster.create(LEASES, body, namespace=self._settings.namespace)
         except AlreadyExists:
             return False
         except TransientError:
             return False
+        self.version = version_of(lease)
         return True
 
     def _is_free(self, lease: Json) -> bool:
@@ -94,7 +98,7 @@ class Leader:
             "spec": self._spec(),
         }
         try:
-            await self._patch(patch)
+            self.version = version_of(await self._patch(patch))
         except (Conflict, NotFound):
             return False
         return True

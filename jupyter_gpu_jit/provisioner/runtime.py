@@ -97,6 +97,7 @@ class Provisioner:
         parts = _Parts(
             self._cluster, self._cloud, self._clock,
             ids=self._ids, settings=self._settings, changed=alarm.ring,
+            not_before=self._leader.version,
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.state.run(), name="state")
@@ -151,9 +152,12 @@ class _Parts:
         ids: Ids,
         settings: Settings,
         changed: Callable[[], None],
+        not_before: int,
     ) -> None:
         shared: dict[str, Any] = {"settings": settings}
-        self.state = ClusterState(cluster, cloud, clock, settings=settings, changed=changed)
+        self.state = ClusterState(
+            cluster, cloud, clock, settings=settings, changed=changed, not_before=not_before
+        )
         shared["state"] = self.state
         cluster = DoubtingCluster(cluster, self.state.doubt)
         writer = ClaimWriter(cluster, clock, state=self.state)

@@ -121,11 +121,14 @@ class MemoryCluster:
         rules = self._rules_of(kind)
         matches = self._matcher(rules, namespace, label_selector, field_selector)
         await asyncio.sleep(0)
-        items = [copy(obj) for obj in self.peek(kind) if matches(obj)]
-        if not rules.custom:
-            for item in items:
-                del item["apiVersion"], item["kind"]
-        return Listing(items=tuple(items), resource_version=str(self._version))
+        return self._listing(rules, self._version, matches)
+
+    async def list_as_of(self, kind: Kind, version: int, *, label_selector: str = "") -> Listing:
+        """A list from history, as a cache that is behind gives it. Raises Expired."""
+        rules = self._rules_of(kind)
+        matches = self._matcher(rules, "", label_selector, "")
+        await asyncio.sleep(0)
+        return self._listing(rules, version, matches)
 
     async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Json:
         """See ports.Cluster."""
@@ -220,6 +223,35 @@ class MemoryCluster:
         return self._watch(rules, resource_version, matches, timeout_seconds)
 
     # --- reading --------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """The resource version of now."""
+        return self._version
+
+    @property
+    def oldest_version(self) -> int:
+        """The oldest version that history reaches back to."""
+        return self._compacted
+
+    def _listing(self, rules: Rules, version: int, matches: Predicate) -> Listing:
+        items = [copy(obj) for obj in self._at(rules.kind, version) if matches(obj)]
+        if not rules.custom:
+            for item in items:
+                del item["apiVersion"], item["kind"]
+        return Listing(items=tuple(items), resource_version=str(version))
+
+    def _at(self, kind: Kind, version: int) -> Sequence[Json]:
+        """Objects as they were at that version, in order of namespace and name."""
+        objects = dict(self._objects[kind])
+        for change in reversed(self._since(version)):
+            if change.kind == kind:
+                meta = change.object["metadata"]
+                key = (meta.get("namespace", ""), meta["name"])
+                objects.pop(key, None)
+                if change.old is not None:
+                    objects[key] = change.old
+        return [objects[key] for key in sorted(objects)]
 
     def _rules_of(self, kind: Kind) -> Rules:
         if kind not in self._rules:

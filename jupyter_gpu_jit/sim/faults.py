@@ -21,6 +21,7 @@ from .world import World, play
 
 RESTART_SECONDS = 2.0
 """From the end of a provisioner to the start of the next, which then waits for the lease."""
+CONVERGED_WITHIN_SECONDS, COST_TOLERANCE = 600.0, 0.1
 
 
 class Side(StrEnum):
@@ -40,10 +41,24 @@ class CrashPoint:
 
 @dataclass(frozen=True, slots=True)
 class EndState:
-    """What must not depend on crashes: how each start ended, and how many nodes were in use."""
+    """What must not depend on faults: how each start ended, how many nodes were in use.
+
+    ``usd_per_hour_micro`` is what those nodes cost, ``seconds`` how long the whole story took.
+    """
 
     sessions: tuple[tuple[str, str], ...]
     instances: int
+    usd_per_hour_micro: int
+    seconds: float
+
+    def unlike(self, quiet: EndState) -> str:
+        """How this end differs from that of the fault-free run (I14); nothing when it does not."""
+        same = (self.sessions, self.instances) == (quiet.sessions, quiet.instances)
+        dearer = abs(self.usd_per_hour_micro - quiet.usd_per_hour_micro)
+        late = self.seconds - quiet.seconds > CONVERGED_WITHIN_SECONDS
+        if same and not late and dearer <= COST_TOLERANCE * quiet.usd_per_hour_micro:
+            return ""
+        return f"I14 convergence: ended as {self}, quietly it is {quiet}"
 
 
 class CrashTap:
@@ -117,7 +132,12 @@ class Crash:
 def end_state(world: World) -> EndState:
     """The end state of a world whose scenario has been played to its end."""
     sessions = sorted((s.name, s.outcome.value) for s in world.hub.sessions)
-    return EndState(tuple(sessions), world.steady_instances)
+    return EndState(
+        tuple(sessions),
+        world.steady_instances,
+        world.steady_usd_per_hour_micro,
+        world.clock.now() - world.started_at,
+    )
 
 
 async def _played(
@@ -188,4 +208,4 @@ def _tried(scenario: Scenario, point: CrashPoint, seed: int, quiet: EndState) ->
         end = crash_at(scenario, point, seed=seed)
     except (GpuJitError, TimeoutError, ExceptionGroup) as error:
         return f"{type(error).__name__}: {error}"
-    return "" if end == quiet else f"ended as {end}, quietly it is {quiet}"
+    return end.unlike(quiet)

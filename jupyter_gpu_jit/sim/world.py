@@ -24,6 +24,7 @@ from .cluster import Change, MemoryCluster
 from .invariants import LEAK_SECONDS, Invariants, Violated
 from .keepers import PodGc, node_lost
 from .kubelet import Habits, Kubelet, NodeSpec, PodTimes
+from .line import Line, Outage, WatchMishap
 from .loop import CountingIds, LoopClock
 from .market import TYPES
 from .taps import Freshness, Tap, TappedCloud, TappedCluster
@@ -77,7 +78,8 @@ class WorldConfig:
 
     ``habits`` gives the n-th launched node (from 0) its habits; ``weather`` makes the taps
     that each new provisioner has to live with; ``shown_within_seconds`` is how soon people
-    must see a new stage (I11), more only where answers are lost.
+    must see a new stage (I11), more only where answers are lost; ``watch_lag_seconds`` is how
+    late the provisioner hears of every change.
     """
 
     types: tuple[InstanceType, ...] = TYPES
@@ -87,6 +89,7 @@ class WorldConfig:
     habits: Callable[[int], Habits] = behave
     lag_seconds: float = 0.0
     shown_within_seconds: float = 5.0
+    watch_lag_seconds: float = 0.0
     weather: Callable[[Clock, random.Random], Sequence[Tap]] = fine_weather
     make: MakeProvisioner = real_provisioner
 
@@ -111,7 +114,8 @@ class World:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._rng = random.Random(f"{seed}-kubelets")
         self._kubelets: dict[str, tuple[Kubelet, asyncio.Task[None]]] = {}
-        self.steady_instances = self.changes = 0
+        self.outage = Outage()
+        self.steady_instances = self.steady_usd_per_hour_micro = self.changes = 0
         self._launched = self._incarnation = 0
         self._provisioner: asyncio.Task[None] | None = None
         self._tasks = Tasks()
@@ -188,12 +192,25 @@ class World:
 
     # --- the provisioner ---------------------------------------------------------------------
 
-    def start_provisioner(self, *taps: Tap) -> None:
-        """A new process with an empty memory and an identity of its own."""
+    def start_provisioner(
+        self,
+        *taps: Tap,
+        watch_mishap: WatchMishap | None = None,
+        first_lists_at: int | None = None,
+    ) -> Line:
+        """A new process with an empty memory and an identity of its own; its line to the API."""
         self._incarnation += 1
         weather = self.config.weather(self.clock, random.Random(self._rng.getrandbits(64)))
         every = (Freshness(self.clock, self._deleting), *taps, *weather)
-        cluster = TappedCluster(self.cluster, every)
+        line = Line(
+            cluster=self.cluster,
+            clock=self.clock,
+            outage=self.outage,
+            mishap=watch_mishap,
+            first_lists_at=first_lists_at,
+            lag_seconds=self.config.watch_lag_seconds,
+        )
+        cluster = TappedCluster(line, every)
         cloud = TappedCloud(self.cloud, every)
         identity = f"provisioner-{self._incarnation}"
         settings = replace(self.config.settings, identity=identity)
@@ -201,6 +218,7 @@ class World:
         self.truth.acting_since = self.clock.now()
         self.truth.note(f"{identity} starts")
         self._provisioner = self._tasks.start(self._run(made), identity)
+        return line
 
     async def _run(self, provisioner: Runs) -> None:
         await provisioner.run()
@@ -263,9 +281,11 @@ class World:
                 await self.clock.sleep(TICK_SECONDS)
 
     async def steady(self) -> None:
-        """Wait until whatever a fault left must be gone, then note how many instances run."""
+        """Wait until whatever a fault left must be gone, then note what runs and what it costs."""
         await self.clock.sleep(LEAK_SECONDS)
-        self.steady_instances = len(self.cloud.live())
+        live = self.cloud.live()
+        self.steady_instances = len(live)
+        self.steady_usd_per_hour_micro = sum(i.usd_per_hour_micro for i in live)
 
     async def all_given_back(self, *, seconds: float = 1200.0) -> None:
         """Wait until no instance, claim, node or pod is left. Raises Violated when some stay."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from jupyter_gpu_jit.errors import TransientError
 from jupyter_gpu_jit.ports import PODS, Json
 from jupyter_gpu_jit.provisioner.informer import Informer
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
@@ -94,5 +97,20 @@ def test_it_follows_and_lists_again_when_its_place_in_history_is_gone():
             await it.clock.sleep(1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    with_fixture(body)
+
+
+def test_a_list_from_a_server_that_is_behind_is_not_believed():
+    async def body(it: Fixture) -> None:
+        mark = it.cluster.version + 1
+        it.informer.not_before = mark
+        with pytest.raises(TransientError, match="out of date"):
+            await it.informer.relist()
+        assert not it.informer.synced.is_set()
+        await it.create("a")
+        assert it.cluster.version == mark
+        await it.informer.relist()
+        assert it.informer.get("a", "gpu-jit") == str(mark)
 
     with_fixture(body)

@@ -21,6 +21,7 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from ..core.progress import History, Stage, duration
 from ..core.wire import SESSION_ANNOTATION
 from . import facts, manifest
+from .redaction import MOST_CHARACTERS, shortened
 from .reflector import BOARD, Json, SessionReflector
 from .refusals import CANCELLED, NOT_STARTED, REFUSED, Refusal
 
@@ -134,7 +135,7 @@ def _explained(error: ApiException) -> Refusal:
 
 def _message(error: ApiException) -> str:
     try:
-        return str(json.loads(error.body or "")["message"])[:500]
+        return str(json.loads(error.body or "")["message"])[:MOST_CHARACTERS]
     except (TypeError, ValueError, KeyError):
         return f"{error.status} {error.reason}"
 
@@ -234,7 +235,8 @@ async def watch(spawner: GpuJitSpawner) -> Outcome:
             if spawner.pod_reflector is not None:
                 await spawner._start_watching_pods()
         except (ApiException, *NO_ANSWER) as error:
-            spawner.log.warning("The Kubernetes API does not answer: %s", error)
+            said = shortened(str(error))
+            spawner.log.warning("The Kubernetes API does not answer: %s", said)
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 

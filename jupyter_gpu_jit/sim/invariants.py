@@ -24,6 +24,8 @@ LEAK_SECONDS = 300.0
 ORPHAN_SECONDS = 60.0
 TAKEOVER_SECONDS = 20.0
 """A new provisioner acts within this (its predecessor's lease has to run out)."""
+RECHECK_SECONDS = 5.0
+"""Between the last look at a node and the release onto it no more than this may pass."""
 
 Complaints = Iterator[str]
 
@@ -280,7 +282,7 @@ class OneSeat:
 
 
 class PlanExecuted:
-    """A pod is released onto an initialised claim, and bound to that claim's node only."""
+    """A pod is released onto an initialised claim's usable node, and bound to no other."""
 
     name = "plan executed"
 
@@ -298,6 +300,12 @@ class PlanExecuted:
         claim = truth.claims.get(pod.pinned_to)
         if claim is None or not claim.is_true(wire.INITIALISED):
             yield f"{pod.name} was released onto {pod.pinned_to}, which is not initialised."
+        node = truth.node_of(claim.provider_id) if claim is not None else None
+        now = truth.clock.now()
+        if node is None:
+            yield f"{pod.name} was released onto {pod.pinned_to}, which has no node."
+        elif now - truth.unusable_since.get(node.name, now) > RECHECK_SECONDS:
+            yield f"{pod.name} was released onto {node.name}, which has long been unusable."
         if pod.claim != pod.pinned_to:
             yield f"{pod.name} was planned onto {pod.claim!r} and released onto {pod.pinned_to!r}."
 

@@ -21,6 +21,7 @@ from .world import World, WorldConfig, play
 
 Body = Callable[[World], Coroutine[Any, Any, None]]
 PATIENCE_SECONDS = 1800.0
+OUTAGE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +148,32 @@ async def instance_vanishes(world: World) -> None:
     await _leave(world, bob)
 
 
+async def api_outage(world: World) -> None:
+    """The API server is away from the provisioner for ten minutes; one works, two are waiting."""
+    alice = world.hub.start("alice", A100)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    bob = world.hub.start("bob", L4)
+    await world.hub.reached(bob, Stage.BOOTING, seconds=PATIENCE_SECONDS)
+    world.outage.down = True
+    await world.clock.sleep(OUTAGE_SECONDS / 2)
+    carol = world.hub.start("carol", A100)
+    await world.clock.sleep(OUTAGE_SECONDS / 2)
+    world.outage.down = False
+    await world.hub.ready(bob, carol, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice, bob, carol)
+
+
+async def hub_restarts(world: World) -> None:
+    """The hub is away for a minute while four wait for their nodes."""
+    everybody = [world.hub.start(f"user{number}", L4) for number in range(4)]
+    await world.clock.sleep(20.0)
+    await world.hub.restart(60.0)
+    await world.hub.ready(*everybody, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, *everybody)
+
+
 def _first(habits: Habits) -> Callable[[int], Habits]:
     """Only the first node has these habits."""
     return lambda number: habits if number == 0 else Habits()
@@ -208,6 +235,19 @@ _ALL = (
         title="The cloud's list is up to 30 s late",
         body=three_users_one_cancels,
         config=WorldConfig(lag_seconds=30.0),
+    ),
+    Scenario(
+        name="api-outage",
+        title="The API server is away for ten minutes",
+        body=api_outage,
+        config=WorldConfig(shown_within_seconds=OUTAGE_SECONDS + 60.0),
+    ),
+    Scenario(name="hub-restarts", title="The hub restarts while four wait", body=hub_restarts),
+    Scenario(
+        name="late-news",
+        title="The provisioner hears of everything half a minute late",
+        body=three_users_one_cancels,
+        config=WorldConfig(watch_lag_seconds=30.0, shown_within_seconds=120.0),
     ),
 )
 

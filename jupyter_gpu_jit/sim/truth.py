@@ -64,6 +64,7 @@ Step = PodStep | NodeStep | ClaimStep | InstanceStep | Tick
 class Truth:
     """The state of everything now, and what is known about faults that were planted.
 
+    ``unusable_since`` is when nodes were cordoned or ceased to be Ready.
     ``failures`` counts planted or seen faults that excuse one more launch. ``excused`` are
     instances that misbehave or that a scenario ended: anything may be done to them.
     ``acting_since`` is when the present provisioner was started, None while there is none;
@@ -77,6 +78,7 @@ class Truth:
     nodes: dict[str, Node] = field(default_factory=dict)
     claims: dict[str, NodeClaim] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
+    unusable_since: dict[str, float] = field(default_factory=dict)
     failures: int = 0
     excused: set[str] = field(default_factory=set)
     acting_since: float | None = None
@@ -127,6 +129,10 @@ class Truth:
         old, new = self.nodes.pop(name, None), None if gone else wire.read_node(body)
         if new is not None:
             self.nodes[name] = new
+            if new.ready and not new.unschedulable and not new.deleting:
+                self.unusable_since.pop(name, None)
+            else:
+                self.unusable_since.setdefault(name, self.clock.now())
         self.note(f"node {name} {_node_text(new)}")
         return NodeStep(old, new)
 
@@ -241,6 +247,7 @@ def _node_text(node: Node | None) -> str:
     if node is None:
         return "is gone"
     state = "ready" if node.ready else "not ready"
+    state = "cordoned" if node.unschedulable else state
     return f"{state}, {node.allocatable.gpus} GPUs, claim {node.claim or '-'}"
 
 

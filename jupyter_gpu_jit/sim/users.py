@@ -159,6 +159,8 @@ class Hub:
         self._current: dict[str, Session] = {}
         self._changed = asyncio.Event()
         self._tasks = Tasks()
+        self._up = asyncio.Event()
+        self._up.set()
 
     # --- what people do ----------------------------------------------------------------------
 
@@ -179,6 +181,20 @@ class Hub:
         self._wake()
         if not await self._delete(session):
             self._ended(session)
+
+    async def restart(self, seconds: float) -> None:
+        """The hub is away that long; then it adopts the pods of starts that were under way.
+
+        People see no page meanwhile, and stop nothing; pods stay.
+        """
+        self._up.clear()
+        await self._tasks.close()
+        await self._clock.sleep(seconds)
+        self._tasks = Tasks()
+        self._up.set()
+        for session in list(self._current.values()):
+            if session.wanted and session.ended_at is None and not session.pods:
+                self._tasks.start(self._create(session), f"spawn {session.name} after restart")
 
     async def until(self, condition: Callable[[], bool], *, seconds: float = 3600.0) -> None:
         """Wait until something about the sessions holds. Raises TimeoutError."""
@@ -241,6 +257,7 @@ class Hub:
         """Follow all session pods; until cancelled."""
         label = f"{wire.SESSION_LABEL}=true"
         while True:
+            await self._up.wait()
             listing = await self._cluster.list(
                 PODS, namespace=self._namespace, label_selector=label
             )
@@ -253,6 +270,8 @@ class Hub:
             )
             try:
                 async for event in events:
+                    if not self._up.is_set():
+                        break
                     if event.type != "BOOKMARK":
                         self._saw(event.object, gone=event.type == "DELETED")
             except Expired:

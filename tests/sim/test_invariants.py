@@ -396,3 +396,23 @@ async def test_a_pod_is_released_elsewhere_than_it_was_planned(scene):
     }
     with violates("plan executed", "planned onto 'gnc-9'"):
         await scene.cluster.patch(PODS, "jupyter-alice", patch, namespace=NS)
+
+
+async def test_a_release_onto_a_node_that_was_cordoned_long_ago(scene):
+    _, node = await scene.joined()
+    await add_pod(scene.cluster)
+    await scene.cluster.patch(NODES, node, {"spec": {"unschedulable": True}})
+    scene.pass_time(4)
+    await release(scene.cluster, "jupyter-alice", "gnc-1")
+    await add_pod(scene.cluster, "bob")
+    scene.pass_time(2)
+    with violates("plan executed", "has long been unusable"):
+        await release(scene.cluster, "jupyter-bob", "gnc-1")
+
+
+async def test_a_release_onto_a_claim_whose_node_is_gone(scene):
+    _, node = await scene.joined()
+    await add_pod(scene.cluster)
+    await scene.cluster.delete(NODES, node)
+    with violates("plan executed", "has no node"):
+        await release(scene.cluster, "jupyter-alice", "gnc-1")

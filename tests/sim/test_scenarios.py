@@ -9,11 +9,12 @@ import pytest
 from simkit import virtually
 
 from jupyter_gpu_jit.errors import Defect, UserError
+from jupyter_gpu_jit.ports import PODS
 from jupyter_gpu_jit.sim import weather
 from jupyter_gpu_jit.sim.invariants import Violated
 from jupyter_gpu_jit.sim.market import L4
-from jupyter_gpu_jit.sim.scenarios import SCENARIOS, Scenario, run_scenario
-from jupyter_gpu_jit.sim.world import WorldConfig, play
+from jupyter_gpu_jit.sim.scenarios import OUTAGE_SECONDS, SCENARIOS, Scenario, run_scenario
+from jupyter_gpu_jit.sim.world import World, WorldConfig, play
 
 QUICK = [name for name in SCENARIOS if name != "class-of-thirty"]
 
@@ -50,6 +51,52 @@ def test_a_session_stays_on_the_node_it_was_planned_for_when_another_cancels():
     assert len(report.instances) == 1
 
 
+def test_an_outage_of_the_api_ends_nobody_and_is_not_stormed():
+    async def body(world):
+        await SCENARIOS["api-outage"].body(world)
+        return world
+
+    config = SCENARIOS["api-outage"].config
+    world, _ = virtually(lambda: play(body, seed=1, config=config), seed=1)
+    alice, bob, carol = world.hub.sessions
+    assert alice.outcome == bob.outcome == carol.outcome == "stopped"
+    assert 0 < world.outage.refused <= OUTAGE_SECONDS
+    # She came half-way through: a seat was free, so a minute after the end she is at work.
+    assert carol.wait_seconds < OUTAGE_SECONDS / 2 + 30.0
+    assert len(world.cloud.ledger) == 2
+
+
+def test_starts_outlive_the_hub_that_made_them():
+    report = run_scenario("hub-restarts", 1)
+    assert [line.outcome for line in report.sessions] == ["stopped"] * 4
+    assert len(report.instances) == 4
+
+
+@pytest.mark.parametrize("name", ["one-session", "mixed-morning", "second-finds-a-seat"])
+def test_looking_again_at_a_settled_world_changes_nothing(name):
+    """I13: a provisioner that begins anew, and one that is rung for nothing, write nothing."""
+
+    async def steady(world):
+        await World.steady(world)
+        before = world.changes
+        await world.crash()
+        world.start_provisioner()
+        for number in range(5):
+            await world.clock.sleep(30.0)
+            note = {"metadata": {"annotations": {"somebody-else.io/note": str(number)}}}
+            for pod in list(world.truth.pods.values()):
+                await world.cluster.patch(PODS, pod.name, note, namespace=pod.namespace)
+                before += 1
+        await world.clock.sleep(30.0)
+        assert world.changes == before, world.truth.story()
+
+    async def body(world):
+        world.steady = lambda: steady(world)
+        await SCENARIOS[name].body(world)
+
+    virtually(lambda: play(body, seed=1), seed=1)
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", QUICK)
 def test_slow_answers_break_nothing(name, seed):
@@ -62,7 +109,8 @@ def test_slow_answers_break_nothing(name, seed):
 @pytest.mark.parametrize("name", QUICK)
 def test_lost_answers_and_conflicts_break_nothing(name, seed):
     scenario = SCENARIOS[name]
-    config = replace(scenario.config, weather=weather.stormy, shown_within_seconds=60.0)
+    late = max(60.0, scenario.config.shown_within_seconds)
+    config = replace(scenario.config, weather=weather.stormy, shown_within_seconds=late)
     virtually(lambda: play(scenario.body, seed=seed, config=config), seed=seed)
 
 

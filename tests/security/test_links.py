@@ -141,3 +141,14 @@ async def test_a_tokens_place_is_the_header_also_for_foreign_pages(world: World)
     path = f"api/gpu-jit/users/{user}/server/cancel?token={token}"
     async with world.http.post(world.url + path) as answer:
         assert answer.status == 403
+
+
+async def test_no_page_of_the_hub_can_be_framed(world: World, victim: tuple[str, Browser]) -> None:
+    user, browser = victim
+    await world.call("POST", f"users/{user}/server", {"profile": "l4"})
+    for path in ("home", f"spawn/{user}/two", f"spawn-pending/{user}", "api/gpu-jit/quotes"):
+        async with browser.http.get(
+            browser.url + path, headers={"Sec-Fetch-Mode": "navigate"}
+        ) as it:
+            assert it.status == 200, path
+            assert "frame-ancestors 'none'" in it.headers["Content-Security-Policy"], path

@@ -110,6 +110,12 @@ def _node_agent_words(commands: Any) -> None:
 def _offline_words(commands: Any) -> None:
     validate = _command(commands, "validate", "Check a file of profiles.", "offline:validate")
     validate.add_argument("file", type=Path, help="YAML file with profiles")
+    validate.add_argument(
+        "--profile-list",
+        action="store_true",
+        help="the file is a jupyterhub_config.py, or JSON or YAML (also values of Zero to "
+        "JupyterHub), with a profile_list of KubeSpawner: say what of it is carried",
+    )
     simulate = _command(
         commands,
         "simulate",

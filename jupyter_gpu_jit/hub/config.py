@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from jupyterhub.app import JupyterHub
 from traitlets.config.loader import LazyConfigValue
 
-from . import form, guard, redaction
+from . import form, guard, profile_list
 from .handlers import extra_handlers
 
 SCOPE = "custom:gpu-jit:control"
@@ -24,24 +25,38 @@ SERVER_SCOPES = [
     f"access:services!service={SERVICE}",
     f"{SCOPE}!server",
 ]
-# With what KubeSpawner sets already (no escalation of privileges), the "restricted" level of the
-# Pod Security Standards.
-SECURITY_CONTEXT = {
-    "runAsNonRoot": True,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 USER_SCOPES = ["self", f"access:services!service={SERVICE}", f"{SCOPE}!user"]
 
 
 def setup(c: Any) -> None:
     """Make GPU sessions of a hub's config object ``c``. Say it before what you set otherwise."""
     guard.install()
-    redaction.install()
     _hub(c)
     _spawner(c)
     _pages(c)
     _scopes(c)
+    _check_when_read()
+
+
+def _check_when_read() -> None:
+    """Look at the spawner's settings when the hub has read all of its configuration.
+
+    Traitlets has no event for that: the method that takes the configuration is wrapped, once. An
+    error there is what the hub itself makes of a bad setting: it shows it and ends.
+    """
+    if not JupyterHub.initialized():
+        return  # somebody reads the file without a hub
+    app = JupyterHub.instance()
+    if "update_config" in vars(app):
+        return
+    take = app.update_config
+
+    def take_and_check(config: Any) -> None:
+        del app.update_config
+        take(config)
+        profile_list.check_at_start(app)
+
+    app.update_config = take_and_check
 
 
 def _hub(c: Any) -> None:
@@ -60,8 +75,6 @@ def _spawner(c: Any) -> None:
     c.Spawner.http_timeout = HTTP_TIMEOUT_SECONDS
     c.Spawner.server_token_scopes = list(SERVER_SCOPES)
     c.KubeSpawner.automount_service_account_token = False
-    if "container_security_context" not in c.KubeSpawner:
-        c.KubeSpawner.container_security_context = dict(SECURITY_CONTEXT)
     # Our own progress reads the pod itself, so nobody needs all events of the namespace.
     c.KubeSpawner.events_enabled = False
 

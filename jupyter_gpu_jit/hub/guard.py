@@ -64,6 +64,7 @@ class _Checked:
         """The hub's, if the options are good: nothing of bad ones is stored. Raises Refusal."""
         options, spawner = kwargs.get("options"), user.spawners[server_name]
         if options is not None and isinstance(spawner, GpuJitSpawner):
+            await spawner.learn_profiles()
             spawner.resolved(options)
         inherited: Any = super()
         return await inherited.spawn_single_user(user, server_name, *args, **kwargs)

@@ -50,6 +50,7 @@ class QuotesHandler(APIHandler):
     async def get(self) -> None:
         """``{"quotes": {slug: quote} or null}``; null when the service cannot be asked."""
         spawner = self._spawner()
+        await spawner.learn_profiles()
         try:
             profiles = usable_profiles(spawner.offered_profiles(), spawner.group_names)
         except UserError as error:

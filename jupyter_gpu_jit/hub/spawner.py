@@ -14,9 +14,10 @@ from kubernetes_asyncio.client.models import V1Pod
 from kubespawner import KubeSpawner
 from traitlets import default
 
+from ..core.model import Profile
 from ..core.options import Resolved, from_form, resolve
 from ..errors import UserError
-from . import facts, form, manifest, progress, waiting
+from . import facts, form, manifest, profile_list, progress, waiting
 from .reflector import SessionReflector
 from .refusals import BAD_OPTIONS, Refusal
 from .traits import GpuJitTraits
@@ -25,11 +26,12 @@ from .traits import GpuJitTraits
 class GpuJitSpawner(GpuJitTraits, KubeSpawner):
     """Starts a session as a pod that waits for its planned node, and tells how far it is.
 
-    Everything configured for ``c.KubeSpawner`` holds; ``profile_list`` is not used.
+    Everything configured for ``c.KubeSpawner`` holds, ``profile_list`` as in profile_list.py.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.begun = waiting.Begun()
+        self.known_profiles = profile_list.Known()
         super().__init__(*args, **kwargs)
 
     # --- options -----------------------------------------------------------------------------
@@ -39,15 +41,28 @@ class GpuJitSpawner(GpuJitTraits, KubeSpawner):
         """Names of the groups the user is in now."""
         return frozenset(group.name for group in getattr(self.user, "groups", ()))
 
+    async def learn_profiles(self, *, again: bool = False) -> None:
+        """Ask for the ``profile_list`` of this user; before ``resolved``. Raises Refusal."""
+        await profile_list.learn(self, again=again)
+
+    @property
+    def adopted_profiles(self) -> tuple[Profile, ...]:
+        """Profiles of this user's ``profile_list``, as last learned."""
+        known = self.known_profiles.adopted
+        return known.profiles if known else ()
+
     def resolved(self, user_options: Mapping[str, object] | None = None) -> Resolved:
         """The profile for these options (None: those of this start). Raises Refusal, a 400."""
         options = self.user_options if user_options is None else user_options
+        known = self.known_profiles.adopted
         try:
+            options = known.options(options) if known else options
             return resolve(self.offered_profiles(), options, groups=self.group_names)
         except UserError as error:
             raise Refusal(BAD_OPTIONS, error.user_message) from error
 
     async def _run_apply_user_options(self, user_options: Mapping[str, object]) -> None:
+        await self.learn_profiles()
         form.check_options(self, user_options)
         await super()._run_apply_user_options(user_options)
 
@@ -57,17 +72,24 @@ class GpuJitSpawner(GpuJitTraits, KubeSpawner):
 
     async def load_user_options(self) -> None:
         """Check the options again at the last moment; profiles may have changed since."""
+        await self.learn_profiles(again=True)
         self.resolved()
 
     @default("options_form")
     def _options_form_default(self) -> Any:
-        return form.render
+        return self._render_form
+
+    @staticmethod
+    async def _render_form(spawner: GpuJitSpawner) -> str:
+        await spawner.learn_profiles()
+        return form.render(spawner)
 
     @default("options_from_form")
     def _options_from_form_default(self) -> Any:
         return self._choices_in_form
 
-    def _choices_in_form(self, formdata: Mapping[str, list[str]]) -> dict[str, Any]:
+    async def _choices_in_form(self, formdata: Mapping[str, list[str]]) -> dict[str, Any]:
+        await self.learn_profiles()
         try:
             choices = from_form(formdata)
         except UserError as error:
@@ -84,7 +106,9 @@ class GpuJitSpawner(GpuJitTraits, KubeSpawner):
         """KubeSpawner's pod, gated and sized by the profile."""
         profile = self.resolved().profile
         request = manifest.session_request(profile, user=self.user.name, server=self.name)
-        return manifest.complete(await super().get_pod_manifest(), profile, request)
+        twin = profile_list.for_pod(self, profile.slug)
+        pod = await super(GpuJitSpawner, twin).get_pod_manifest()
+        return manifest.complete(pod, profile, request)
 
     def get_env(self) -> dict[str, str]:
         """Environment of the server, with where to find the service."""

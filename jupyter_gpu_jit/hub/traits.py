@@ -13,11 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from traitlets import Dict, Int, List, TraitError, Unicode, default, validate
+from traitlets import Dict, Enum, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
 from ..core.model import Profile
 from ..core.options import parse_profiles
+from ..core.requirements import CapacityPolicy
 from ..errors import UserError
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class GpuJitTraits(Configurable):
         Dict(),
         help="""What users may pick, as a list of dictionaries; the first one they may use is what
         a start without options gives. See the example profiles for the keys.
-        An alternative is ``profiles_file``.""",
+        Alternatives are ``profiles_file`` and KubeSpawner's ``profile_list``.""",
     ).tag(config=True)
 
     profiles_file = Unicode(
@@ -91,6 +92,14 @@ class GpuJitTraits(Configurable):
         help="""Path of a YAML file with the profiles (a list, or a mapping with ``profiles``).
         It is read again when it changes, without a restart of the hub; a change that cannot be
         read is logged, and the profiles before it stay. Used when ``profiles`` is empty.""",
+    ).tag(config=True)
+
+    profile_list_capacity = Enum(
+        [policy.value for policy in CapacityPolicy],
+        default_value=CapacityPolicy.ON_DEMAND.value,
+        help="""How instances are bought for profiles of ``c.KubeSpawner.profile_list``, which
+        says nothing about it: ``on-demand``, ``spot`` or ``spot-then-on-demand``. A node selector
+        for a capacity type in such a profile wins.""",
     ).tag(config=True)
 
     service_api_url = Unicode(
@@ -161,12 +170,24 @@ class GpuJitTraits(Configurable):
             raise TraitError("GpuJitSpawner.start_deadline_seconds must be at least 1 second.")
         return seconds
 
+    @property
+    def has_own_profiles(self) -> bool:
+        """Whether ``profile_list`` is out of use."""
+        return bool(self.profiles or self.profiles_file)
+
+    @property
+    def adopted_profiles(self) -> tuple[Profile, ...]:
+        """Profiles made of KubeSpawner's ``profile_list``, where there is one."""
+        return ()
+
     def offered_profiles(self) -> tuple[Profile, ...]:
         """All profiles of this hub, for whatever group. Raises UserError when there are none."""
         if self.profiles:
             return parse_profiles(self.profiles)
         if self.profiles_file:
             return _FILE.read(self.profiles_file)
+        if self.adopted_profiles:
+            return self.adopted_profiles
         raise UserError(
             "This hub has no profiles; an administrator must set GpuJitSpawner.profiles.",
             reason="NoProfiles",

@@ -11,7 +11,7 @@ from typing import Any
 from jupyterhub.app import JupyterHub
 from traitlets.config.loader import LazyConfigValue
 
-from . import form, guard, profile_list
+from . import form, guard, profile_list, redaction
 from .handlers import extra_handlers
 
 SCOPE = "custom:gpu-jit:control"
@@ -25,12 +25,20 @@ SERVER_SCOPES = [
     f"access:services!service={SERVICE}",
     f"{SCOPE}!server",
 ]
+# With what KubeSpawner sets already (no escalation of privileges), the "restricted" level of the
+# Pod Security Standards.
+SECURITY_CONTEXT = {
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 USER_SCOPES = ["self", f"access:services!service={SERVICE}", f"{SCOPE}!user"]
 
 
 def setup(c: Any) -> None:
     """Make GPU sessions of a hub's config object ``c``. Say it before what you set otherwise."""
     guard.install()
+    redaction.install()
     _hub(c)
     _spawner(c)
     _pages(c)
@@ -75,6 +83,8 @@ def _spawner(c: Any) -> None:
     c.Spawner.http_timeout = HTTP_TIMEOUT_SECONDS
     c.Spawner.server_token_scopes = list(SERVER_SCOPES)
     c.KubeSpawner.automount_service_account_token = False
+    if "container_security_context" not in c.KubeSpawner:
+        c.KubeSpawner.container_security_context = dict(SECURITY_CONTEXT)
     # Our own progress reads the pod itself, so nobody needs all events of the namespace.
     c.KubeSpawner.events_enabled = False
 

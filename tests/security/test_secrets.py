@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -80,9 +81,13 @@ def files(run: WholeRun) -> Iterator[tuple[str, str]]:
                 yield str(file.relative_to(run.folder)), file.read_bytes().decode("latin-1")
 
 
-def command_lines(run: WholeRun) -> Iterator[tuple[str, str]]:
+def demo_pids(run: WholeRun) -> list[int]:
     demo_id = run.folder.name.rpartition("-")[2]
-    for pid in marks.alive(marks.marked(marks.DEMO_MARK, demo_id)):
+    return list(marks.alive(marks.marked(marks.DEMO_MARK, demo_id)))
+
+
+def command_lines(run: WholeRun) -> Iterator[tuple[str, str]]:
+    for pid in demo_pids(run):
         with suppress(FileNotFoundError):
             yield f"command line {pid}", Path(f"/proc/{pid}/cmdline").read_text()
 
@@ -132,6 +137,29 @@ async def served(run: WholeRun, person: Person) -> AsyncIterator[tuple[str, str]
             yield "a token in a URL", await answer.text()
 
 
+# --- who listens -------------------------------------------------------------------------------
+
+
+def listening(run: WholeRun) -> set[str]:
+    """Addresses, in the kernel's hexadecimal, at which the demo's processes and we listen."""
+    ours = {inode for pid in (*demo_pids(run), os.getpid()) for inode in sockets_of(pid)}
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in ours}
+
+
+def sockets_of(pid: int) -> Iterator[str]:
+    with suppress(FileNotFoundError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                kind, _, inode = os.readlink(entry).partition(":")
+                if kind == "socket":
+                    yield inode.strip("[]")
+
+
 # --- the test ----------------------------------------------------------------------------------
 
 
@@ -149,6 +177,7 @@ async def test_no_secret_is_anywhere_but_in_its_safe(
         assert events[-1][1].get("ready"), events
         known = secrets_of(run, ann, await run.server_token("ann"))
         looked_at = [pair async for pair in shown(run, ann, events)]
+        addresses = listening(run)
         looked_at += [pair async for pair in objects(run)]
         await ann.stop()
         looked_at += [*files(run), *command_lines(run)]
@@ -156,6 +185,8 @@ async def test_no_secret_is_anywhere_but_in_its_safe(
         modes = {f: f.stat().st_mode & 0o077 for p in SAFES for f in run.folder.glob(p)}
     assert {name: found for name, text in looked_at if (found := leaks(text, known))} == {}
     assert {str(file) for file, mode in modes.items() if mode and file.is_file()} == set()
+    assert len(addresses) >= 2  # the session has an address of its own
+    assert all(address.endswith("7F") for address in addresses), "reached from elsewhere"
     names = {name for name, _ in looked_at}
     assert {"logs/hub.log", "logs/demo.log", "hub/hub.sqlite", "audit.log"} <= {
         name.removeprefix("control-plane/") for name in names

@@ -29,6 +29,10 @@ c.JupyterHub.services = [
         "name": "gpu-jit",
         "url": "http://gpu-jit-service:10101",
         "api_token": os.environ.get("GPU_JIT_SERVICE_TOKEN", ""),
-        "display": False,
+        "oauth_no_confirm": True,
+        # The status page (in the Services menu) shows everything to whoever has one of these: all
+        # hub admins, and whom a role gives custom:gpu-jit:read. Everybody else sees their own.
+        "oauth_client_allowed_scopes": ["admin-ui", "custom:gpu-jit:read"],
+        "display": True,
     }
 ]

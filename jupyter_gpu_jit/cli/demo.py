@@ -100,6 +100,7 @@ def _serve_demo(cluster: Cluster, cloud: Cloud, place: ServicePlace) -> Serving:
         hub_api_url=place.hub_api_url,
         api_token=place.token,
         prefix="/services/gpu-jit/",
+        hub_prefix="/hub/",
         waits=_demo_waits(),
     )
     server, port = serve(make_app(cluster, cloud, settings=settings))

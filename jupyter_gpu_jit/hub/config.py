@@ -15,6 +15,7 @@ from . import form, guard, profile_list, redaction
 from .handlers import extra_handlers
 
 SCOPE = "custom:gpu-jit:control"
+READ_SCOPE = "custom:gpu-jit:read"
 SERVICE = "gpu-jit"
 START_TIMEOUT_SECONDS = 2100
 HTTP_TIMEOUT_SECONDS = 120
@@ -99,7 +100,10 @@ def _pages(c: Any) -> None:
 
 
 def _scopes(c: Any) -> None:
-    described = {SCOPE: {"description": "See and control one's own GPU session."}}
+    described = {
+        SCOPE: {"description": "See and control one's own GPU session."},
+        READ_SCOPE: {"description": "See all GPU nodes and sessions on the status page."},
+    }
     c.JupyterHub.custom_scopes = {**_mapping(c, "custom_scopes"), **described}
     roles = _before(c, "load_roles")
     if not any(role.get("name") == "user" for role in roles):

@@ -26,6 +26,7 @@ apply(c)
 '''
 SIMULATED = "Nodes, GPUs, prices and boot times are simulated."
 REAL = "JupyterHub, the spawner, the provisioner and JupyterLab are real and run on this machine."
+ADMIN = "admin"
 LOGIN = "Any name, no password; only this machine can reach it."
 
 
@@ -97,6 +98,7 @@ def _addresses(c: Any, settings: HubSettings) -> None:
 def _people(c: Any) -> None:
     c.JupyterHub.authenticator_class = "dummy"
     c.Authenticator.allow_all = True
+    c.Authenticator.admin_users = {ADMIN}
     c.JupyterHub.template_vars = {
         "gpu_jit_demo": {"simulated": SIMULATED, "real": REAL, "login": LOGIN},
     }
@@ -108,7 +110,9 @@ def _service(c: Any, settings: HubSettings) -> None:
         "url": settings.service_url,
         "api_token": settings.service_token,
         "oauth_no_confirm": True,
-        "display": False,
+        # The status page shows everything to whoever has one of these, and may use no other.
+        "oauth_client_allowed_scopes": ["admin-ui", "custom:gpu-jit:read"],
+        "display": True,
     }
     c.JupyterHub.services = [service]
 

@@ -1,14 +1,17 @@
 """The web application: its settings, its routes, and how it listens. Called by cli and local.
 
-Every answer is JSON. What goes wrong is one sentence with a stable reason, never a stack trace.
+Every answer of the API is JSON. What goes wrong is one sentence with a stable reason, never a
+stack trace.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -16,9 +19,18 @@ from tornado.web import Application
 
 from ..core.packing import Policy, WaitModel
 from ..ports import Cloud, Cluster
-from .auth import Identities
+from .auth import Identities, hub_auth
+from .board import Board
 from .handlers import HealthHandler, NotFoundHandler, QuotesHandler, SessionHandler
 from .lists import Lists
+from .pages import (
+    STATIC,
+    CallbackHandler,
+    EventsHandler,
+    FilesHandler,
+    OverviewHandler,
+    PageHandler,
+)
 from .quotes import Quoter
 
 MAX_BODY_BYTES = 1 << 20
@@ -28,17 +40,24 @@ def _default_prefix() -> str:
     return os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/services/gpu-jit/")
 
 
+def _default_hub_prefix() -> str:
+    return os.environ.get("JUPYTERHUB_BASE_URL", "/") + "hub/"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """What an admin sets. ``api_token`` is the service's own at the hub, known to the hub too.
 
     ``identity_seconds``: how long the hub's word about a token is kept, so how long a revoked
     token may still read its own session. ``list_seconds``: how old a view of the cluster may be.
+    ``cookie_secret`` signs logins at the status page; with a new one browsers log in again.
     """
 
     hub_api_url: str
     api_token: str = field(repr=False)
     prefix: str = field(default_factory=_default_prefix)
+    hub_prefix: str = field(default_factory=_default_hub_prefix)
+    cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     identity_seconds: int = 10
     list_seconds: float = 1.0
     policy: Policy = field(default_factory=Policy)
@@ -55,24 +74,40 @@ def make_app(
 ) -> Application:
     """The application; without a cloud it has no quotes. ``now`` gives epoch seconds."""
     lists = Lists(cluster, cloud, max_age_seconds=settings.list_seconds)
-    identities = Identities(
+    prefix = f"/{settings.prefix.strip('/')}/"
+    hub = hub_auth(
         hub_api_url=settings.hub_api_url,
         api_token=settings.api_token,
+        prefix=prefix,
+        hub_prefix=settings.hub_prefix,
         max_age_seconds=settings.identity_seconds,
     )
-    shared = {"identities": identities, "api_token": settings.api_token}
+    shared = {"identities": Identities(hub), "api_token": settings.api_token}
     quoter = None if cloud is None else _quoter(lists, settings, now)
-    root = "/" + settings.prefix.strip("/") + "/api/v1/"
+    root = prefix + "api/v1/"
     return Application(
         [
             (root + "health", HealthHandler, shared),
             (root + "quotes", QuotesHandler, {**shared, "quoter": quoter}),
             (root + "session", SessionHandler, {**shared, "lists": lists, "now": now}),
+            *_page_routes(prefix, root, {**shared, "board": Board(lists, now=now)}),
         ],
         default_handler_class=NotFoundHandler,
         default_handler_args=shared,
         log_function=_log_nothing,
+        cookie_secret=settings.cookie_secret,
     )
+
+
+def _page_routes(prefix: str, root: str, shared: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The status page's own."""
+    return [
+        (prefix, PageHandler, shared),
+        (prefix + "oauth_callback", CallbackHandler, shared),
+        (prefix + r"static/([a-z_]+\.(?:js|css))", FilesHandler, {"path": STATIC}),
+        (root + "overview", OverviewHandler, shared),
+        (root + "events", EventsHandler, shared),
+    ]
 
 
 def _quoter(lists: Lists, settings: ServiceSettings, now: Callable[[], float]) -> Quoter:

@@ -1,6 +1,7 @@
-"""The handlers: each finds out who calls, asks, and answers JSON. Used by ``app`` only.
+"""The handlers for programs: each finds out who calls, asks, and answers JSON. Used by ``app``.
 
-tests/service has one table of handler x role; a handler without a row there fails it.
+``pages`` builds on the base. tests/service has one table of handler x role; a route whose handler
+has no row there fails it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class JsonHandler(RequestHandler):
             self.set_header(name, value)
 
     def check_xsrf_cookie(self) -> None:
-        """No cookie is ever looked at, so there is nothing to forge."""
+        """No cookie is looked at, so there is nothing to forge."""
 
     def token(self) -> str:
         """The token the caller sent, maybe empty."""
@@ -81,7 +82,7 @@ class JsonHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Any failure as ``{"reason", "message"}``; what is not ours stays in the log."""
         error = kwargs.get("exc_info", (None, None))[1]
-        status, reason, message = _told(error, status_code)
+        status, reason, message = told(error, status_code)
         if status == 401:
             self.set_header("WWW-Authenticate", "token")
         self.answer({"reason": reason, "message": message}, status=status)
@@ -93,7 +94,8 @@ class JsonHandler(RequestHandler):
         log.error("request failed", exc_info=(typ, value, tb))
 
 
-def _told(error: BaseException | None, status_code: int) -> tuple[int, str, str]:
+def told(error: BaseException | None, status_code: int) -> tuple[int, str, str]:
+    """Status, reason and sentence of a failure."""
     match error:
         case Refused():
             return error.status, error.reason, error.user_message

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..core import wire
 from ..core.model import InstanceType, NodeClaim, Resources, SessionPod
+from ..core.overview import session_stage
 from ..core.pricing import session_share_micro, spent_micro
-from ..core.progress import Stage
 from ..core.quantity import MICRO_USD, format_time, parse_time
 from ..core.snapshot import split_pods
 
@@ -70,7 +70,7 @@ def describe(
         "user": pod.request.user,
         "server": pod.request.server,
         "profile": pod.request.profile,
-        "stage": _stage(pod).value,
+        "stage": session_stage(pod).value,
         "message": pod.status.message if pod.status else "",
         "gpus": pod.request.resources.gpus,
         "gpu_model": kind.gpu_model if kind and pod.request.resources.gpus else "",
@@ -109,16 +109,6 @@ def _started_at(found: Found) -> float | None:
     if found.pod.node_name and text:
         return parse_time(text)
     return found.pod.released_at
-
-
-def _stage(pod: SessionPod) -> Stage:
-    if pod.ready:
-        return Stage.READY
-    if pod.node_name:
-        return Stage.STARTING if pod.phase == "Running" else Stage.PULLING
-    if pod.status is not None and pod.status.stage in tuple(Stage):
-        return Stage(pod.status.stage)
-    return Stage.REQUESTED
 
 
 def _usd(micro: int) -> float:

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SCOPE = "custom:gpu-jit:control"
+READ_SCOPE = "custom:gpu-jit:read"
+CALLBACK = "/services/gpu-jit/oauth_callback"
 
 SERVER = """
 import http.server, os, pathlib, sys, urllib.parse
@@ -57,19 +59,30 @@ c.JupyterHub.bind_url = "http://127.0.0.1:1/"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:%d/hub/" % given["port"]
 c.JupyterHub.db_url = "sqlite:///:memory:"
 c.JupyterHub.cookie_secret_file = given["folder"] + "/cookie"
-c.JupyterHub.custom_scopes = {{"{scope}": {{"description": "See and control own GPU sessions"}}}}
+c.JupyterHub.custom_scopes = {{
+    "{scope}": {{"description": "See and control own GPU sessions"}},
+    "{read_scope}": {{"description": "See everything"}},
+}}
+c.JupyterHub.load_groups = {{"class": dict(users=["ann", "gus"])}}
 c.JupyterHub.services = [
-    dict(name="gpu-jit", api_token=given["service_token"]),
+    dict(name="gpu-jit", api_token=given["service_token"], oauth_redirect_uri="{callback}",
+         oauth_client_id="service-gpu-jit", oauth_no_confirm=True,
+         oauth_client_allowed_scopes=["admin-ui", "{read_scope}"]),
     dict(name="other", api_token=given["other_token"]),
     dict(name="driver", api_token=given["driver_token"]),
 ]
 c.JupyterHub.load_roles = [
-    dict(name="user", scopes=["self", "{scope}!user"]),
+    dict(name="user", scopes=["self", "{scope}!user", "access:services!service=gpu-jit"]),
+    # Of a group admin everything is filtered, so this page shows them their own.
+    dict(name="teacher", users=["gus"], scopes=["list:users!group=class",
+         "admin:servers!group=class", "{read_scope}!group=class"]),
+    dict(name="reader", users=["rita"], scopes=["{read_scope}"]),
     dict(name="driver", services=["driver"], scopes=["admin:users", "admin:servers", "tokens",
-         "inherit", "{scope}"]),
+         "inherit", "{scope}", "{read_scope}"]),
 ]
 c.Spawner.server_token_scopes = [
-    "users:activity!user", "access:servers!server", "{scope}!server"]
+    "users:activity!user", "access:servers!server", "access:services!service=gpu-jit",
+    "{scope}!server"]
 c.Spawner.cmd = [sys.executable, given["folder"] + "/server.py", given["folder"] + "/tokens"]
 c.SimpleLocalProcessSpawner.home_dir_template = given["folder"] + "/home/{{username}}"
 c.JupyterHub.log_level = "WARN"
@@ -128,7 +141,8 @@ class Hub:
         )
         (self.folder / "server.py").write_text(SERVER)
         config = self.folder / "config.py"
-        config.write_text(CONFIG.format(given=str(given), scope=SCOPE))
+        names = {"scope": SCOPE, "read_scope": READ_SCOPE, "callback": CALLBACK}
+        config.write_text(CONFIG.format(given=str(given), **names))
         return config
 
     def answers(self, process: subprocess.Popen[bytes]) -> bool:
@@ -142,7 +156,7 @@ class Hub:
 
 @contextmanager
 def running_hub(folder: Path) -> Iterator[Hub]:
-    """A hub with users ann, bob and root, ended with all its servers."""
+    """A hub with users ann, bob, gus, rita and root, ended with all its servers."""
     hub = Hub(folder)
     config = hub.write_files()
     command = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
@@ -150,8 +164,7 @@ def running_hub(folder: Path) -> Iterator[Hub]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
             wait_for(lambda: hub.answers(process))
-            for name in ("ann", "bob"):
-                hub.call("POST", f"/users/{name}", {})
+            hub.call("POST", "/users/bob", {})
             yield hub
         finally:
             # The hub ends its servers on SIGTERM.

@@ -9,10 +9,12 @@ from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
+from tornado.web import Application
 
 from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.model import (
+    Condition,
     LaunchBatch,
     NodeClaim,
     Offering,
@@ -23,6 +25,7 @@ from jupyter_gpu_jit.core.model import (
 from jupyter_gpu_jit.core.requirements import CapacityType
 from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS
 from jupyter_gpu_jit.service import ServiceSettings, make_app, serve
+from jupyter_gpu_jit.service.board import Board
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 from jupyter_gpu_jit.sim.loop import CountingIds
 
@@ -51,13 +54,31 @@ class World:
     cluster: MemoryCluster
     server: HTTPServer
     api_url: str
+    app: Application
+
+    @property
+    def url(self) -> str:
+        """Without path."""
+        return self.api_url.removesuffix(f"{PREFIX}api/v1/")
+
+    @property
+    def board(self) -> Board:
+        """What the status page looks at."""
+        rules = self.app.wildcard_router.rules
+        return next(r.target_kwargs["board"] for r in rules if "board" in r.target_kwargs)
+
+    def routes(self) -> dict[str, type]:
+        """Handlers of all routes by the route's pattern, with that of everything else."""
+        rules = self.app.wildcard_router.rules
+        found = {rule.matcher.regex.pattern: rule.target for rule in rules}
+        return found | {"": self.app.settings["default_handler_class"]}
 
     async def ask(
         self, path: str, *, token: str = "", method: str = "GET", body: Any = None, **extra: str
     ) -> HTTPResponse:
         headers = {"Authorization": f"token {token}"} if token else {}
         return await AsyncHTTPClient().fetch(
-            self.api_url + path,
+            (self.url if path.startswith("/") else self.api_url) + path,
             method=method,
             body=body if body is None or isinstance(body, bytes) else json.dumps(body),
             headers={**headers, **extra},
@@ -70,12 +91,17 @@ class World:
 async def make_world(hub, *, cloud: Any = "catalogue") -> World:
     cluster = MemoryCluster(FixedClock(), CountingIds())
     settings = ServiceSettings(
-        hub_api_url=hub.api_url, api_token=hub.service_token, prefix=PREFIX, identity_seconds=1
+        hub_api_url=hub.api_url,
+        api_token=hub.service_token,
+        prefix=PREFIX,
+        hub_prefix="/hub/",
+        identity_seconds=1,
+        list_seconds=0.1,
     )
     chosen = Catalogue() if cloud == "catalogue" else cloud
     app = make_app(cluster, chosen, settings=settings, now=lambda: NOW)
     server, port = serve(app)
-    return World(cluster, server, f"http://127.0.0.1:{port}{PREFIX}api/v1/")
+    return World(cluster, server, f"http://127.0.0.1:{port}{PREFIX}api/v1/", app)
 
 
 def session_pod(user: str = "ann", server: str = "", **annotations: str) -> dict[str, Any]:
@@ -105,7 +131,8 @@ def session_pod(user: str = "ann", server: str = "", **annotations: str) -> dict
 async def seat_session(cluster: MemoryCluster, user: str = "ann", server: str = "") -> None:
     """A session running on one of the eight GPUs of a p4d.24xlarge, for an hour."""
     await cluster.create(NODES, _node())
-    await _create_claim(cluster)
+    await create_claim(cluster, "gnc-1")
+    await _launch(cluster, "gnc-1")
     pod = await cluster.create(PODS, session_pod(user, server), namespace="gpu-jit")
     name = pod["metadata"]["name"]
     release = {"spec": {"schedulingGates": None, "nodeSelector": {wire.PIN_LABEL: "gnc-1"}}}
@@ -134,7 +161,8 @@ def _node() -> dict[str, Any]:
     }
 
 
-async def _create_claim(cluster: MemoryCluster) -> None:
+async def create_claim(cluster: MemoryCluster, name: str) -> None:
+    """A claim as the provisioner writes it before it asks the cloud."""
     offering = Offering(
         instance_type="p4d.24xlarge",
         zone="us-east-1a",
@@ -142,17 +170,23 @@ async def _create_claim(cluster: MemoryCluster) -> None:
         usd_per_hour_micro=8_000_000,
     )
     claim = NodeClaim(
-        name="gnc-1",
+        name=name,
         uid="",
         resource_version="",
         created_at=NOW,
         cluster_id="c",
         hub_id="h",
-        batch=LaunchBatch(id="batch-1", claims=("gnc-1",)),
+        batch=LaunchBatch(id="batch-1", claims=(name,)),
         offerings=(offering,),
     )
     await cluster.create(CLAIMS, wire.encode_claim(claim))
+
+
+async def _launch(cluster: MemoryCluster, name: str) -> None:
+    done = [wire.LAUNCHED, wire.REGISTERED, wire.INITIALISED]
+    conditions = [Condition(type=kind, status=True, since=NOW) for kind in done]
     status = {
+        "conditions": [wire.encode_condition(each) for each in conditions],
         "providerID": "aws:///us-east-1a/i-1",
         "nodeName": "n1",
         "instanceType": "p4d.24xlarge",
@@ -160,7 +194,7 @@ async def _create_claim(cluster: MemoryCluster) -> None:
         "capacityType": "spot",
         "microUSDPerHour": 8_000_000,
     }
-    await cluster.patch(CLAIMS, "gnc-1", {"status": status}, subresource="status")
+    await cluster.patch(CLAIMS, name, {"status": status}, subresource="status")
 
 
 def told(stage: str, message: str) -> Mapping[str, str]:

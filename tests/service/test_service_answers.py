@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_process import SCOPE
-from service_world import NOW, STARTED, make_world, seat_session, session_pod, told
+from service_world import NOW, STARTED, create_claim, make_world, seat_session, session_pod, told
 
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.options import parse_profiles, profile_to_dict
@@ -263,7 +263,9 @@ def test_openapi_describes_every_route_and_every_field_of_a_session():
     text = (files("jupyter_gpu_jit.service") / "openapi.yaml").read_text()
     spec = yaml.safe_load(text)
     assert {(path, method) for path, of in spec["paths"].items() for method in of} == {
+        ("/events", "get"),
         ("/health", "get"),
+        ("/overview", "get"),
         ("/quotes", "post"),
         ("/session", "get"),
     }
@@ -276,6 +278,31 @@ def test_openapi_describes_every_route_and_every_field_of_a_session():
     schema = spec["components"]["schemas"]["Session"]
     assert list(schema["properties"]) == list(described)
     assert schema["required"] == list(described)
+
+
+async def test_openapi_describes_what_the_status_page_is_told(world, hub):
+    await seat_session(world.cluster)
+    await world.cluster.create(PODS, session_pod("bob"), namespace="gpu-jit")
+    await create_claim(world.cluster, "gnc-2")
+    answer = await world.ask("overview", token=hub.new_token("root"))
+    picture = json.loads(answer.body)
+    schemas = yaml.safe_load((files("jupyter_gpu_jit.service") / "openapi.yaml").read_text())
+    schemas = schemas["components"]["schemas"]
+
+    def required(schema):
+        parts = [schemas["SessionRow"], schema["allOf"][1]] if "allOf" in schema else [schema]
+        return [name for part in parts for name in part["required"]]
+
+    overview, rows = schemas["Overview"], schemas["Overview"]["properties"]
+    assert list(picture) == overview["required"] == list(rows)
+    for name in ("counts", "money"):
+        assert list(picture[name]) == rows[name]["required"]
+    for name in ("waiting", "log"):
+        assert list(picture[name][0]) == required(rows[name]["items"])
+    for name, schema in (("nodes", schemas["NodeRow"]), ("in_flight", schemas["FlightRow"])):
+        assert list(picture[name][0]) == schema["required"] == list(schema["properties"])
+    seated = schemas["NodeRow"]["properties"]["sessions"]["items"]
+    assert list(picture["nodes"][0]["sessions"][0]) == required(seated)
 
 
 def test_openapi_lists_the_fields_of_a_quote():

@@ -33,6 +33,15 @@ SAFES = (
     "hub/cookie_secret",
     "homes/*/.local/share/jupyter/runtime",  # the user's own
 )
+PAGES = (
+    "/hub/home",
+    "/hub/spawn",
+    "/hub/token",
+    "/hub/nope",
+    "/hub/api/gpu-jit/quotes",
+    "/services/gpu-jit/",
+    "/services/gpu-jit/api/v1/overview",
+)
 PLANTED = "planted-7f3a9c51-in-the-environment"
 MARKER = "GPU_JIT_TEST_SECRET"
 Texts = dict[str, str]
@@ -108,7 +117,7 @@ def without_env(item: Json) -> Json:
 async def shown(run: WholeRun, person: Person, events: list[Any]) -> AsyncIterator[tuple[str, str]]:
     """Pages, streams, answers and errors."""
     yield "stream of progress", json.dumps(events)
-    for path in ("/hub/home", "/hub/spawn", "/hub/token", "/hub/api/gpu-jit/quotes", "/hub/nope"):
+    for path in PAGES:
         yield path, await person.page(path)
     yield "lab", (await person.lab())[1]
     for name, method, path in (
@@ -129,7 +138,7 @@ async def served(run: WholeRun, person: Person) -> AsyncIterator[tuple[str, str]
     good = {"Authorization": f"token {await run.server_token(person.name)}"}
     async with aiohttp.ClientSession() as client:
         for headers in ({}, good):
-            for path in ("session", "quotes", "nope", f"session?token={person.token}"):
+            for path in ("session", "overview", "nope", f"session?token={person.token}"):
                 async with client.get(root + path, headers=headers) as answer:
                     yield f"service, {path.partition('?')[0]}", await answer.text()
         url = f"{run.url}hub/api/user?token={person.token}"
@@ -175,8 +184,8 @@ async def test_no_secret_is_anywhere_but_in_its_safe(
         await ann.start({"profile": "l4"})
         events = await ann.progress()
         assert events[-1][1].get("ready"), events
-        known = secrets_of(run, ann, await run.server_token("ann"))
         looked_at = [pair async for pair in shown(run, ann, events)]
+        known = secrets_of(run, ann, await run.server_token("ann"))
         addresses = listening(run)
         looked_at += [pair async for pair in objects(run)]
         await ann.stop()

@@ -219,10 +219,15 @@ async def _until_another(run: WholeRun, first: Json) -> None:
 async def _ask_the_service(run: WholeRun, person: Person) -> None:
     token = await run.server_token(person.name)
     headers = {"Authorization": f"token {token}"}
-    url = f"{run.url}services/gpu-jit/api/v1/session"
-    async with aiohttp.ClientSession(headers=headers) as client, client.get(url) as answer:
-        assert answer.status == 200, await answer.text()
-        assert (await answer.json())["profile"]
+    root = f"{run.url}services/gpu-jit/api/v1/"
+    async with aiohttp.ClientSession(headers=headers) as client:
+        for path in ("session", "overview"):
+            async with client.get(root + path) as answer:
+                assert answer.status == 200, await answer.text()
+                assert "g6.xlarge" in await answer.text()
+        async with client.get(f"{root}events") as answer:
+            assert answer.status == 200
+            assert (await answer.content.readline()).startswith(b"event: overview")
 
 
 async def leave_garbage(run: WholeRun) -> None:

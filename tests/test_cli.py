@@ -1,7 +1,6 @@
 """The command line: help without client libraries, one sentence for what goes wrong."""
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -152,19 +151,6 @@ def test_a_foreign_error_in_a_group_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(offline, "validate", fails)
     with pytest.raises(ExceptionGroup):
         cli.main(["validate", "x"])
-
-
-def test_bench_prints_rows_of_the_contract(capsys, monkeypatch):
-    from jupyter_gpu_jit.cli import figures as bench
-
-    monkeypatch.setattr(bench, "STARTS", 2)
-    assert cli.main(["bench", "start", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert rows
-    for row in rows:
-        assert set(row) == {"name", "value", "unit", "aim", "better", "beside", "holds"}
-        assert row["better"] in ("lower", "higher")
-        assert isinstance(row["holds"], bool)
 
 
 async def _seen(cluster, kind, condition):

@@ -22,6 +22,10 @@ from .state import ClusterState
 
 log = logging.getLogger(__name__)
 # How long to wait before looking again whether an instance is gone: most take long, some do not.
+# The node controller takes its taint off a node that is Ready, at 20 writes a second for a whole
+# cluster by default: when many nodes come at once, the later ones wait for seconds.
+_NOT_READY = "node.kubernetes.io/not-ready"
+_CONTROLLER_SECONDS = 0.25
 _POLL_ENDING_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -47,6 +51,7 @@ class Lifecycle:
         self._poll_at: dict[str, float] = {}
         self._polls: dict[str, int] = {}
         self._asked: set[str] = set()
+        self._works_since: dict[str, float] = {}
 
     async def advance(self, claim: NodeClaim) -> float | None:
         """One step; epoch seconds of the next deadline, or None. Raises TransientError."""
@@ -70,13 +75,15 @@ class Lifecycle:
             return await self._within(
                 claim, wire.LAUNCHED, self._settings.registration_deadline_seconds
             )
-        await self._adopt(node, claim)
-        joined = self._claims.condition(wire.REGISTERED, True, reason="Registered")
-        await self._claims.set_status(claim, {"nodeName": node.name}, joined)
+        node = await self._adopt(node, claim)
+        joined = [self._claims.condition(wire.REGISTERED, True, reason="Registered")]
+        if self._usable(node, claim):
+            joined.append(self._claims.condition(wire.INITIALISED, True, reason="Initialised"))
+        await self._claims.set_status(claim, {"nodeName": node.name}, *joined)
         log.info("node registered", extra={"claim": claim.name, "node": node.name})
         return None
 
-    async def _adopt(self, node: Node, claim: NodeClaim) -> None:
+    async def _adopt(self, node: Node, claim: NodeClaim) -> Node:
         """Pin label on, entry taint off, and the standing taints on whatever the node brought."""
         keep = [t for t in node.taints if t.key != wire.UNREGISTERED_TAINT.key]
         standing = [wire.GPU_TAINT] if self._has_gpus(claim) else []
@@ -91,7 +98,7 @@ class Lifecycle:
             },
             "spec": {"taints": [wire.taint_json(t) for t in keep]},
         }
-        await self._claims.patch_node(node, patch)
+        return await self._claims.patch_node(node, patch)
 
     def _has_gpus(self, claim: NodeClaim) -> bool:
         known = self._state.instance_type(claim.instance_type)
@@ -99,21 +106,43 @@ class Lifecycle:
 
     async def _initialise(self, claim: NodeClaim) -> float | None:
         node = self._state.node_of(claim)
+        if node is not None and self._waits_for_controller(node, claim):
+            patient_until = self._works_since[claim.name] + _CONTROLLER_SECONDS
+            if self._clock.now() < patient_until:
+                return patient_until
+            node = await self._untaint(node)
         if node is None or not self._usable(node, claim):
             return await self._within(
                 claim, wire.REGISTERED, self._settings.initialisation_deadline_seconds
             )
         done = self._claims.condition(wire.INITIALISED, True, reason="Initialised")
         await self._claims.set_status(claim, {}, done)
+        self._works_since.pop(claim.name, None)
         log.info("node initialised", extra={"claim": claim.name, "node": node.name})
         return None
 
     def _usable(self, node: Node, claim: NodeClaim) -> bool:
-        """Ready, its GPUs reported, and no taint left that only says it is still coming up."""
+        """It works, and no taint is left that only says it is still coming up."""
+        return self._works(node, claim) and not any(map(wire.is_passing, node.taints))
+
+    def _works(self, node: Node, claim: NodeClaim) -> bool:
+        """Ready, and its GPUs reported."""
         known = self._state.instance_type(claim.instance_type)
-        expected = known.allocatable.gpus if known else 0
-        coming_up = any(wire.is_passing(taint) for taint in node.taints)
-        return node.ready and not coming_up and node.allocatable.gpus >= expected
+        return node.ready and node.allocatable.gpus >= (known.allocatable.gpus if known else 0)
+
+    def _waits_for_controller(self, node: Node, claim: NodeClaim) -> bool:
+        """Whether all it lacks is that the node controller notices that it is Ready."""
+        passing = {taint.key for taint in node.taints if wire.is_passing(taint)}
+        if not self._works(node, claim) or passing != {_NOT_READY}:
+            self._works_since.pop(claim.name, None)
+            return False
+        self._works_since.setdefault(claim.name, self._clock.now())
+        return True
+
+    async def _untaint(self, node: Node) -> Node:
+        """What the node controller will do, on the same ground: the node says that it is Ready."""
+        keep = [wire.taint_json(t) for t in node.taints if t.key != _NOT_READY]
+        return await self._claims.patch_node(node, {"spec": {"taints": keep}})
 
     async def _within(self, claim: NodeClaim, since: str, seconds: float) -> float | None:
         """Wait for the next step until its deadline; then end the claim, to plan anew."""
@@ -163,6 +192,7 @@ class Lifecycle:
                 self._asked.add(claim.name)
                 await self._cloud.terminate([_instance_id(claim.provider_id)])
             return self._look_again(claim, now)
+        self._works_since.pop(claim.name, None)
         self._poll_at.pop(claim.name, None)
         self._polls.pop(claim.name, None)
         self._asked.discard(claim.name)

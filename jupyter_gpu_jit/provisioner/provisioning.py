@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ..core import wire
 from ..core.model import (
@@ -72,20 +73,16 @@ class Provisioning:
         self._state.busy = {p.place for p in plan.placements}
         try:
             names = await self._write_intents(plan.claims)
+            for refusal in plan.refused:
+                self._refuse(sessions[refusal.session], refusal)
             await together(
-                [
-                    *(
-                        self._seat(place, those)
-                        for place, those in _by_place(plan, sessions, names)
-                    ),
-                    *(self._refuse(sessions[r.session], r) for r in plan.refused),
-                ]
+                self._seat(place, those) for place, those in _by_place(plan, sessions, names)
             )
         finally:
             self._state.busy = set()
 
-    async def _refuse(self, session: SessionPod, refusal: Refusal) -> None:
-        await self._status.tell(session, refused(refusal, now=self._clock.now()))
+    def _refuse(self, session: SessionPod, refusal: Refusal) -> None:
+        self._status.tell(session, refused(refusal, now=self._clock.now()))
 
     # --- intents ------------------------------------------------------------------------------
 
@@ -142,7 +139,8 @@ class Provisioning:
             await self._release_all(claim, members)
             return
         status = on_claim(claim, now=self._clock.now(), settings=self._settings)
-        await together([self._status.tell(s, status, claim=place) for s in members])
+        for session in members:
+            self._status.tell(session, status, claim=place)
 
     async def _release_all(self, claim: NodeClaim, members: Sequence[SessionPod]) -> None:
         """One after the other, so that each sees the room the last one left."""
@@ -166,6 +164,7 @@ class Provisioning:
 
     async def _release(self, session: SessionPod, claim: NodeClaim) -> None:
         """Remove the gate and pin the pod, in one patch that fails if the pod has changed."""
+        session = await self._as_told(session)
         now = self._clock.now()
         status = released(claim, now=now, settings=self._settings)
         others = [{"name": gate} for gate in session.gates if gate != wire.GATE]
@@ -190,7 +189,18 @@ class Provisioning:
             return
         self._state.observe(PODS, pod)
         log.info("session released", extra={"session": session.uid, "claim": claim.name})
-        await self._status.announce(session, status)
+        self._status.announce(session, status)
+
+    async def _as_told(self, session: SessionPod) -> SessionPod:
+        """The session once its record is written: with the version that our own write gave it."""
+        await self._status.hush(session)
+        now = self._state.pods.get(session.name, session.namespace)
+        if not isinstance(now, SessionPod):
+            return session
+        told = replace(session, resource_version=now.resource_version, status=now.status)
+        request = replace(now.request, place=session.request.place)
+        # Anything else that changed is for the next pass: the old version makes ours a Conflict.
+        return told if replace(now, claim=told.claim, request=request) == told else session
 
 
 def _by_place(

@@ -94,23 +94,23 @@ class Provisioner:
     async def _lead(self) -> None:
         # Each term starts from nothing: what the last one believed may be long out of date.
         alarm = Alarm(self._clock)
-        parts = _Parts(
-            self._cluster, self._cloud, self._clock,
-            ids=self._ids, settings=self._settings, changed=alarm.ring,
-            not_before=self._leader.version,
-        )  # fmt: skip
         async with asyncio.TaskGroup() as group:
+            tasks = KeyedTasks(group, self._clock, wake_at=alarm.ring_at)
+            parts = _Parts(
+                self._cluster, self._cloud, self._clock,
+                ids=self._ids, settings=self._settings, changed=alarm.ring, tasks=tasks,
+                not_before=self._leader.version,
+            )  # fmt: skip
             group.create_task(parts.state.run(), name="state")
             await parts.state.wait_synced()
-            tasks = KeyedTasks(group, self._clock, wake_at=alarm.ring_at)
-            group.create_task(self._passes(parts, alarm, tasks), name="passes")
+            group.create_task(self._passes(parts, alarm), name="passes")
             group.create_task(self._collect(parts), name="collection")
 
-    async def _passes(self, parts: _Parts, alarm: Alarm, tasks: KeyedTasks) -> None:
+    async def _passes(self, parts: _Parts, alarm: Alarm) -> None:
         backoff = 0.5
         while True:
             try:
-                for again_at in await self._pass(parts, tasks):
+                for again_at in await self._pass(parts):
                     alarm.ring_at(again_at)
                 backoff = 0.5
             except (TransientError, Rejected) as error:
@@ -120,10 +120,10 @@ class Provisioner:
                 continue
             await alarm.wait()
 
-    async def _pass(self, parts: _Parts, tasks: KeyedTasks) -> list[float]:
+    async def _pass(self, parts: _Parts) -> list[float]:
         """One pass over everything; the times at which to look again though nothing changed."""
         await parts.state.settle()
-        parts.start_claims(tasks)
+        parts.start_claims()
         times = [
             await parts.provisioning.pass_once(),
             await parts.stuck.look(),
@@ -152,8 +152,10 @@ class _Parts:
         ids: Ids,
         settings: Settings,
         changed: Callable[[], None],
+        tasks: KeyedTasks,
         not_before: int,
     ) -> None:
+        self._tasks = tasks
         shared: dict[str, Any] = {"settings": settings}
         self.state = ClusterState(
             cluster, cloud, clock, settings=settings, changed=changed, not_before=not_before
@@ -161,14 +163,14 @@ class _Parts:
         shared["state"] = self.state
         cluster = DoubtingCluster(cluster, self.state.doubt)
         writer = ClaimWriter(cluster, clock, state=self.state)
-        status = StatusWriter(cluster, clock, ids, **shared)
+        status = StatusWriter(cluster, clock, ids, tasks=tasks, **shared)
         self.provisioning = Provisioning(cluster, clock, ids, status=status, **shared)
         self.launching = Launching(cloud, claims=writer, **shared)
         self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **shared)
         self.collection = Collection(cluster, cloud, clock, claims=writer, **shared)
         self.stuck = Stuck(cluster, clock, **shared)
 
-    def start_claims(self, tasks: KeyedTasks) -> None:
+    def start_claims(self) -> None:
         """Start whatever each claim is due; keys that are busy stay as they are."""
         batches: dict[str, LaunchBatch] = {}
         for claim in self.state.claims:
@@ -176,10 +178,10 @@ class _Parts:
             if launched is None or launched.status is None:
                 batches[claim.batch.id] = claim.batch
             else:
-                tasks.start(f"claim {claim.name}", partial(self._advance, claim.name))
+                self._tasks.start(f"claim {claim.name}", partial(self._advance, claim.name))
         for batch in batches.values():
             if batch.id not in self.state.writing:
-                tasks.start(f"batch {batch.id}", partial(self._launch, batch))
+                self._tasks.start(f"batch {batch.id}", partial(self._launch, batch))
 
     async def _launch(self, batch: LaunchBatch) -> float | None:
         await self.launching.carry_out(batch)

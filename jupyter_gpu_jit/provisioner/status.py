@@ -5,9 +5,12 @@ The annotation is the record; the Event repeats it for whoever reads ``kubectl d
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from ..core import wire
 from ..core.model import NodeClaim, Refusal, SessionPod, SessionStatus
@@ -17,6 +20,7 @@ from ..errors import Conflict, GpuJitError, NotFound, TransientError
 from ..ports import EVENTS, PODS, Clock, Cluster, Ids, Json
 from .settings import Settings
 from .state import BadSession, ClusterState
+from .tasks import KeyedTasks
 
 log = logging.getLogger(__name__)
 
@@ -96,28 +100,73 @@ def says_the_same(old: SessionStatus | None, new: SessionStatus) -> bool:
     return replace(old, since=new.since, eta_seconds=new.eta_seconds) == new
 
 
+AT_ONCE = 8
+"""How many records and Events are written at once: the writes that sessions wait for go first."""
+
+
+def _key(session: SessionPod) -> str:
+    return f"tell {session.uid}"
+
+
 class StatusWriter:
-    """Writes records and Events; failing to tell never stops the work."""
+    """Writes records and Events beside the work, which never waits for them nor fails with them.
+
+    Per session one record is written at a time, and the next says what is so by then; Events
+    keep their order.
+    """
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, ids: Ids, *, state: ClusterState, settings: Settings
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        ids: Ids,
+        *,
+        state: ClusterState,
+        tasks: KeyedTasks,
+        settings: Settings,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._ids = ids
         self._state = state
         self._settings = settings
+        self._tasks = tasks
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._due: dict[str, tuple[SessionPod, SessionStatus, str]] = {}
+        self._writing: set[str] = set()
+        self._events: dict[str, deque[tuple[str, Json]]] = {}
 
-    async def tell(self, session: SessionPod, status: SessionStatus, *, claim: str = "") -> None:
+    def tell(self, session: SessionPod, status: SessionStatus, *, claim: str = "") -> None:
         """Write the record, and where the session is planned, if either is news."""
-        if says_the_same(session.status, status) and claim == session.claim:
-            return
+        if not says_the_same(session.status, status) or claim != session.claim:
+            self._due[session.uid] = (session, status, claim)
+            self._tasks.start(_key(session), partial(self._record_due, session.uid))
+
+    async def hush(self, session: SessionPod) -> None:
+        """Drop what waits to be told; return when no record of the session is being written."""
+        self._due.pop(session.uid, None)
+        if session.uid in self._writing:
+            await self._tasks.idle(_key(session))
+
+    async def _record_due(self, uid: str) -> None:
+        """Write the newest record of a session, when it is its turn."""
+        async with self._turn:
+            due = self._due.pop(uid, None)
+            if due is None:
+                return
+            self._writing.add(uid)
+            try:
+                await self._record(*due)
+            finally:
+                self._writing.discard(uid)
+
+    async def _record(self, session: SessionPod, status: SessionStatus, claim: str) -> None:
         annotations = {
             wire.STATUS_ANNOTATION: wire.encode_status(status),
             wire.CLAIM_ANNOTATION: claim or None,
         }
         if await self._annotate(session, annotations):
-            await self.announce(session, status)
+            self.announce(session, status)
 
     async def tell_unreadable(self, pod: BadSession) -> None:
         """Refuse a pod whose request cannot be read."""
@@ -145,16 +194,33 @@ class StatusWriter:
         self._state.observe(PODS, body)
         return True
 
-    async def announce(self, session: SessionPod, status: SessionStatus) -> None:
+    def announce(self, session: SessionPod, status: SessionStatus) -> None:
         """The same as an Event on the pod; losing one loses nothing."""
+        line = self._events.setdefault(session.uid, deque())
+        line.append((session.namespace, self._event(session, status)))
+        if len(line) == 1:
+            self._tasks.start(f"events {session.uid}", partial(self._post, session.uid))
+
+    async def _post(self, uid: str) -> None:
+        """Post the Events of one session, the oldest first."""
+        line = self._events[uid]
         try:
-            await self._cluster.create(
-                EVENTS, self._event(session, status), namespace=session.namespace
-            )
+            while line:
+                namespace, event = line[0]
+                async with self._turn:
+                    await self._create_event(namespace, event)
+                line.popleft()
+        finally:
+            del self._events[uid]
+
+    async def _create_event(self, namespace: str, event: Json) -> None:
+        name = event["metadata"]["name"]
+        try:
+            await self._cluster.create(EVENTS, event, namespace=namespace)
         except TransientError as error:
-            log.info("event not written", extra={"reason": error.reason, "session": session.uid})
+            log.info("event not written", extra={"reason": error.reason, "event": name})
         except GpuJitError:
-            log.exception("event refused", extra={"session": session.uid})
+            log.exception("event refused", extra={"event": name})
 
     def _event(self, session: SessionPod, status: SessionStatus) -> Json:
         now = format_time(self._clock.now())

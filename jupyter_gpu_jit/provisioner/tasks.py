@@ -16,7 +16,7 @@ from ..ports import Clock
 
 log = logging.getLogger(__name__)
 _FIRST_SECONDS, _LAST_SECONDS, _REJECTED_SECONDS = 0.5, 30.0, 60.0
-Work = Callable[[], Coroutine[Any, Any, float | None]]
+Work = Callable[[], Coroutine[Any, Any, float | None]] | Callable[[], Coroutine[Any, Any, None]]
 
 
 async def together(jobs: Iterable[Awaitable[object]]) -> None:
@@ -41,7 +41,7 @@ class KeyedTasks:
         self._group = group
         self._clock = clock
         self._wake_at = wake_at
-        self._running: set[str] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._backoff: dict[str, tuple[float, float]] = {}
 
@@ -56,12 +56,15 @@ class KeyedTasks:
             return
         running = self._run(key, work)
         try:
-            self._group.create_task(running, name=key)
+            self._running[key] = self._group.create_task(running, name=key)
         except RuntimeError:
             # The group is shutting down (our term is over): nothing new begins.
             running.close()
-            return
-        self._running.add(key)
+
+    async def idle(self, key: str) -> None:
+        """Until the key is not busy."""
+        if key in self._running:
+            await asyncio.wait((self._running[key],))
 
     async def _run(self, key: str, work: Work) -> None:
         try:
@@ -73,7 +76,7 @@ class KeyedTasks:
         except (TransientError, Rejected) as error:
             again_at = self._put_off(key, error)
         finally:
-            self._running.discard(key)
+            self._running.pop(key, None)
         if key in self._again:
             self._again.discard(key)
             again_at = self._clock.now()

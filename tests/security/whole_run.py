@@ -33,6 +33,7 @@ from jupyter_gpu_jit.sim.boot import BootModel, exactly
 NAMESPACE = "gpu-jit"
 READY_SECONDS = 120
 GHOST = "ghost-node"
+CORDONED = "node.kubernetes.io/unschedulable"
 
 # What these tests are about does not depend on how long a machine takes to boot.
 QUICK = BootModel(
@@ -121,13 +122,20 @@ class WholeRun:
             if node["metadata"]["labels"].get(wire.PIN_LABEL) == pin[wire.PIN_LABEL]
         ]
         await self.admin.patch(NODES, name, {"spec": {"unschedulable": True}})
+
+        async def is_known() -> bool:
+            taints = (await self.admin.get(NODES, name))["spec"].get("taints", ())
+            return any(taint["key"] == CORDONED for taint in taints)
+
+        # A controller has seen it, so the scheduler has, too: it will not bind the pod.
+        await until(is_known, "the cordon is known")
         self.cordoned = name
 
     async def uncordon(self) -> None:
         await self.admin.patch(NODES, self.cordoned, {"spec": {"unschedulable": None}})
 
 
-async def until(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+async def until(check: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
     """What ``check`` (awaited if need be) gives once that is true."""
     try:
         async with asyncio.timeout(seconds):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jupyter_gpu_jit.core import wire
-from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS
+from jupyter_gpu_jit.core.progress import ORDER as STAGES
+from jupyter_gpu_jit.ports import CLAIMS, EVENTS, NODES, PODS
 from jupyter_gpu_jit.sim.kubelet import Habits
 from jupyter_gpu_jit.sim.users import Outcome
 from jupyter_gpu_jit.sim.world import World
@@ -206,5 +207,70 @@ def test_an_unreadable_request_is_refused_with_a_reason(in_world, l4):
         assert status is not None
         assert (status.stage, status.reason) == ("Refused", "BadSession")
         await world.cluster.delete(PODS, "bad", namespace="gpu-jit")
+
+    in_world(body)
+
+
+async def _taint(world: World, key: str) -> None:
+    """As the node controller does at its next round; it takes its time to take it off again."""
+    (node,) = world.cluster.peek(NODES)
+    late = {"key": key, "effect": "NoExecute"}
+    patch = {"spec": {"taints": [*node["spec"]["taints"], late]}}
+    await world.cluster.patch(NODES, node["metadata"]["name"], patch)
+
+
+def test_a_ready_node_does_not_wait_for_a_slow_node_controller(in_world, l4):
+    async def body(world: World):
+        session = world.hub.start("ann", l4)
+        await world.hub.reached(session, "Registered")
+        await _taint(world, "node.kubernetes.io/not-ready")
+        await world.hub.ready(session, seconds=120)
+        assert session.outcome is Outcome.READY
+        assert len(world.cloud.ledger) == 1
+        (node,) = map(wire.read_node, world.cluster.peek(NODES))
+        assert not any(map(wire.is_passing, node.taints))
+
+    in_world(body)
+
+
+def test_a_node_with_another_trouble_keeps_its_taint_and_gets_nobody(in_world, l4):
+    async def body(world: World):
+        session = world.hub.start("ann", l4)
+        await world.hub.reached(session, "Registered")
+        await _taint(world, "node.kubernetes.io/disk-pressure")
+        while not any(wire.read_node(n).allocatable.gpus for n in world.cluster.peek(NODES)):
+            await world.clock.sleep(0.5)
+        await world.clock.sleep(4)
+        assert session.outcome is Outcome.STARTING
+        (claim,) = claims(world)
+        assert not claim.is_true(wire.INITIALISED)
+
+    in_world(body)
+
+
+def _told(world: World) -> list[str]:
+    """The stages that the provisioner's Events tell, in the order of writing."""
+    ours = [e for e in world.cluster.peek(EVENTS) if e["source"]["component"] == "gpu-jit"]
+    return [e["reason"] for e in sorted(ours, key=lambda e: int(e["metadata"]["resourceVersion"]))]
+
+
+def test_nobody_waits_for_what_is_told_and_it_is_told_in_order(in_world, l4):
+    async def body(world: World):
+        create = world.cluster.create
+
+        async def slow(kind, body, **where):
+            if kind == EVENTS and body["source"]["component"] == "gpu-jit":
+                await world.clock.sleep(50)
+            return await create(kind, body, **where)
+
+        world.cluster.create = slow
+        session = world.hub.start("ann", l4)
+        await world.hub.ready(session)
+        told = len(_told(world))
+        await world.clock.sleep(600)
+        order = _told(world)
+        assert told < len(order), "it was Ready before all was told"
+        assert order == sorted(order, key=list(STAGES).index)
+        assert order[-1] == "Initialised"
 
     in_world(body)

@@ -245,3 +245,64 @@ def test_a_running_cell_counts_as_use_however_long_it_runs():
     assert usage.seconds_ago() == 0
     usage._ends()
     assert usage.seconds_ago() < 10
+
+
+# --- session() itself -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_a_server(monkeypatch):
+    """The environment of a notebook server whose service answers, and no panel from before."""
+    monkeypatch.setattr(widgets, "_shared", [])
+    with server(200, json.dumps(asdict(INFO)).encode()) as (url, asked):
+        monkeypatch.setenv("GPU_JIT_API_URL", url)
+        monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "own")
+        yield asked
+    for panel in widgets._shared:
+        panel.close()
+
+
+def test_a_kernel_has_one_panel_however_often_it_is_asked_for(in_a_server):
+    panel = widgets.session()
+    assert panel.info.node == "n1"
+    assert widgets.session() is panel
+    assert len(in_a_server) == 2, "shown again, it has asked again"
+    panel.close()
+    assert widgets.session() is not panel
+
+
+def test_outside_of_a_session_there_is_a_note_and_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr(widgets, "_shared", [])
+    monkeypatch.delenv("GPU_JIT_API_URL", raising=False)
+    panel = widgets.session()
+    panel.refresh()
+    panel.close()
+    assert panel.info is None
+    assert "Note" in repr(panel)
+    assert set(panel._repr_mimebundle_()) == {"text/plain"}
+
+
+def test_without_widgets_the_panel_is_text(panel, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    shown = panel(INFO)._repr_mimebundle_()
+    assert set(shown) == {"text/plain"}
+    assert "g6.xlarge" in shown["text/plain"]
+
+
+def test_where_there_are_widgets_it_is_one_and_text_besides(panel):
+    assert {"text/plain", "application/vnd.jupyter.widget-view+json"} <= set(
+        panel(INFO)._repr_mimebundle_()
+    )
+
+
+def test_an_address_that_is_not_http_is_refused():
+    environment = {"GPU_JIT_API_URL": "file:///etc/passwd", "JUPYTERHUB_API_TOKEN": "own"}
+    with pytest.raises(UserError, match="not an http address"):
+        Connection.from_environment(environment)
+
+
+def test_long_and_short_times_are_readable():
+    assert widgets._duration(3725) == "1 h 02 min 05 s"
+    assert widgets._duration(59) == "59 s"

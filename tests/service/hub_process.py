@@ -163,7 +163,7 @@ def running_hub(folder: Path) -> Iterator[Hub]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
-            wait_for(lambda: hub.answers(process))
+            wait_for(lambda: hub.answers(process), seconds=180.0)
             hub.call("POST", "/users/bob", {})
             yield hub
         finally:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+from hostile import PAYLOADS, TEXTS, TRAP, Watched, launched
 from hub_world import NAMESPACE, World, container
 from jinja2 import Environment
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext
 
 from jupyter_gpu_jit.core.options import parse_profiles
 from jupyter_gpu_jit.errors import UserError
@@ -28,64 +27,7 @@ from jupyter_gpu_jit.ports import EVENTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAYLOADS = json.loads((Path(__file__).parent / "payloads.json").read_text())
-TEXTS: list[str] = [row["text"] for row in PAYLOADS]
 SHOWN = [text for text in TEXTS if text.isprintable()]  # profiles take nothing else
-FLAGS = ("--disable-gpu", "--disable-background-networking", "--no-first-run")
-TRAP = "window.fired = 0; window.__xss = () => { window.fired += 1; };"
-# Elements that a payload made: only attributes that are shown, or lead to pages, may hold one.
-PLANTED = r"""() => {
-    const texts = new Set(["value", "title", "aria-label", "label", "id", "for", "name"]);
-    const links = new Set(["href", "src", "action", "formaction", "data", "xlink:href"]);
-    const leads = (url) => {
-        try { return new URL(url, "http://here/").protocol; } catch { return ""; }
-    };
-    const bad = ({name, value}) => {
-        if (!value.includes("__xss")) return false;
-        if (links.has(name)) return /^(javascript|data):$/.test(leads(value));
-        return !texts.has(name) && !name.startsWith("data-");
-    };
-    const own = (one) => /^(script|style)$/i.test(one.tagName)
-        && /^\s*(parent\.)?__xss/.test(one.textContent);
-    return [...document.querySelectorAll("*")]
-        .filter((one) => own(one) || [...one.attributes].some(bad))
-        .map((one) => one.outerHTML.slice(0, 200));
-}"""
-
-
-class Watched:
-    """A page of a browser context with the trap set: what went off is in ``alarms``."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self._seen: list[str] = []
-        page.on("dialog", self._dialog)
-        page.on("console", lambda message: self._console(message.text))
-
-    async def _dialog(self, dialog: Any) -> None:
-        self._seen.append(f"dialog {dialog.message}")
-        await dialog.dismiss()
-
-    def _console(self, text: str) -> None:
-        if "Content Security Policy" in text:
-            self._seen.append(text)
-
-    async def alarms(self) -> list[str]:
-        """Everything that must not be."""
-        fired = await self.page.evaluate("window.fired")
-        planted = await self.page.evaluate(PLANTED)
-        return [*self._seen, *planted, *(["fired"] if fired else [])]
-
-    async def texts(self, selector: str) -> list[str]:
-        """What is shown in all these elements, whole."""
-        found = await self.page.locator(selector).all_text_contents()
-        return list(found)
-
-    async def holds(self, selector: str, text: str) -> None:
-        """Wait until an element's text begins with this."""
-        begins = """([selector, text]) =>
-            document.querySelector(selector)?.textContent.startsWith(text)"""
-        await self.page.wait_for_function(begins, arg=[selector, text], timeout=15_000)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -104,11 +46,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
-    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+    async with launched(chromium) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -31,7 +31,9 @@ HOLD_STREAMS = """(() => {
     window.EventSource.CLOSED = Real.CLOSED;
 })()"""
 PICTURE_HEIGHT = 600
+READY_MS = 120_000  # of a JupyterLab that starts beside much else
 LogIn = Callable[[str], Page]
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,12 @@ def picture(page: Page, name: str) -> None:
     """Keep what the page looks like, without empty space below."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.set_viewport_size({**WIDE, "height": PICTURE_HEIGHT})
-    page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
+    page.evaluate("document.querySelectorAll('[tabindex]').forEach(one => one.scrollTop = 0)")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({**WIDE, "height": height})
+    # What has just come into view is painted in the second frame.
+    page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    page.screenshot(path=str(SHOTS / f"{name}.png"))
 
 
 def test_a_page_with_barriers_is_found(demo: Demo, browser: Browser) -> None:
@@ -122,4 +129,28 @@ def test_cancelled_says_so(demo: Demo, log_in: LogIn) -> None:
     expect(page.locator("#progress-message")).to_contain_text("nothing is left running")
     expect(page.get_by_role("link", name="Choose again")).to_be_visible()
     picture(page, "cancelled")
+    for_everybody(page)
+
+
+def test_status_says_who_sits_where_who_waits_and_what_it_costs(demo: Demo, log_in: LogIn) -> None:
+    """Pia, who was left waiting above, sits by now; Tom's node is on its way."""
+    page = log_in("admin")
+    page.goto(f"{demo.url}/services/gpu-jit/")
+    node = page.locator("gj-nodes .gj-node", has_text="p4d.24xlarge")
+    expect(node).to_contain_text("pia", timeout=READY_MS)
+    expect(node.locator(".gj-people")).to_contain_text("Ready", timeout=READY_MS)
+    expect(node).to_contain_text(re.compile(r"\$8\.\d\d/h"))
+    seats = node.get_by_role("img", name=re.compile("GPU seats: 1 GPU pia, 7 free"))
+    expect(seats).to_be_visible()
+    tom = log_in("tom")
+    demo.choose(tom, "t4")
+    flight = page.locator("gj-flights li", has_text="tom").first
+    steps = re.compile("Launching|Booting|Joined")
+    expect(flight.locator(".gj-steps .gj-current")).to_contain_text(steps)
+    expect(flight).to_contain_text("g4dn.xlarge")
+    waiting = page.locator("gj-waiting li", has_text="tom")
+    expect(waiting).to_contain_text("t4")
+    expect(waiting).to_contain_text(re.compile(r"about \d+ s left"))
+    expect(page.locator("gj-log")).to_contain_text("is booting")
+    picture(page, "status")
     for_everybody(page)

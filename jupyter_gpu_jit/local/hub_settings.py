@@ -27,7 +27,7 @@ apply(c)
 SIMULATED = "Nodes, GPUs, prices and boot times are simulated."
 REAL = "JupyterHub, the spawner, the provisioner and JupyterLab are real and run on this machine."
 ADMIN = "admin"
-LOGIN = "Any name, no password; only this machine can reach it."
+LOGIN = 'Any name, no password ("admin" is the administrator); only this machine can reach it.'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

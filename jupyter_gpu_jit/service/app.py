@@ -102,7 +102,7 @@ def make_app(
 def _page_routes(prefix: str, root: str, shared: dict[str, Any]) -> list[tuple[Any, ...]]:
     """The status page's own."""
     return [
-        (prefix, PageHandler, shared),
+        (prefix + "?", PageHandler, shared),
         (prefix + "oauth_callback", CallbackHandler, shared),
         (prefix + r"static/([a-z_]+\.(?:js|css))", FilesHandler, {"path": STATIC}),
         (root + "overview", OverviewHandler, shared),

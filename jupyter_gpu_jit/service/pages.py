@@ -181,6 +181,10 @@ class PageHandler(LoginHandler):
 
     async def get(self) -> None:
         """The page, or the way to the login. Raises Refused (403), Unavailable."""
+        if not self.request.path.endswith("/"):
+            # The login's cookie is for addresses below this one.
+            self.redirect(self.hub_auth.base_url)
+            return
         caller = await self.whoever()
         if caller is None:
             self.redirect(self.get_login_url())

@@ -56,6 +56,12 @@ async def test_whoever_is_not_logged_in_goes_through_the_hub_and_comes_back(worl
         assert '<span class="gj-who">ann</span>' in page
 
 
+async def test_without_its_last_slash_the_address_leads_to_the_page_too(world, hub):
+    async with logged_in(hub, world, "ann") as browser:
+        status, text = await browser.visit(PREFIX.rstrip("/"))
+        assert (status, "gj-nodes" in text) == (200, True)
+
+
 async def test_the_page_has_no_script_and_no_style_of_its_own(world, hub):
     async with logged_in(hub, world, "ann") as browser:
         page = browser.page_text

@@ -24,8 +24,8 @@ from .world import World, play
 TIMEOUT_SECONDS = 10.0
 SHOWN_WITHIN_SECONDS = 60.0
 """How late a stage may be told when a call that tells it is lost and tried again."""
-LOOKED_BACK = 12
-"""A restart sees the cluster as it was this many writes ago: all of a launch, half of a joining."""
+LOOKED_BACK = (4, 12)
+"""A restart sees the cluster as it was so many writes ago: part of a launch, or all of it."""
 
 
 class Fault(StrEnum):
@@ -52,7 +52,7 @@ class OldView:
     """The process ends before call ``number``; the next one's first lists are ``behind`` old."""
 
     number: int
-    behind: int = LOOKED_BACK
+    behind: int
 
 
 Mishap = CallMishap | WatchMishap | OldView
@@ -157,7 +157,8 @@ def mishaps(quiet: Quiet) -> Iterator[tuple[Mishap, tuple[str, ...]]]:
         for fault in faults_of(call):
             yield CallMishap(number, fault), (call.verb, call.kind, heard.phase, fault)
         if call.writes:
-            yield OldView(number), (call.verb, call.kind, heard.phase, "old view")
+            for behind in LOOKED_BACK:
+                yield OldView(number, behind), (call.verb, call.kind, heard.phase, "old view")
     for plural, count in sorted(quiet.events.items()):
         for number in range(1, count + 1):
             for broken in WatchFault:

@@ -28,6 +28,7 @@ from ..ports import (
 )
 
 T = TypeVar("T")
+STARTED_WITHIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +171,14 @@ class Freshness:
         self._clock, self._deleting = clock, deleting
         self._open: dict[str, int] = {}
         self._heard_at: dict[str, float] = {}
+        self._opened_at: dict[Call, float] = {}
         self._doubt: set[str] = set()
 
     async def before(self, call: Call) -> None:
         """A watch begins, or a deletion is judged. Raises Violated."""
         if call.verb == "watch":
             self._open[call.kind] = self._open.get(call.kind, 0) + 1
+            self._opened_at[call] = self._clock.now()
         elif call.verb in ("delete", "terminate"):
             self._deleting(
                 f"{call.kind} {call.name}",
@@ -187,12 +190,17 @@ class Freshness:
         """An answer came, or an unanswered write leaves doubt."""
         if call.verb == "watch":
             self._open[call.kind] -= 1
-        if call.verb in ("watch", "list") and error is None:
+        if call.verb in ("watch", "list") and (error is None or self._lived(call)):
             self._heard_at[call.kind] = self._clock.now()
         if call.verb == "list" and error is None:
             self._doubt.discard(call.kind)
         if call.writes and call.kind in self._heard_at and isinstance(error, Unavailable):
             self._doubt.add(call.kind)
+
+    def _lived(self, call: Call) -> bool:
+        """Whether this is a watch that was heard before it broke, not one that never began."""
+        opened_at = self._opened_at.get(call, float("inf"))
+        return self._clock.now() - opened_at > STARTED_WITHIN_SECONDS
 
     def behind_seconds(self) -> float:
         """Age of the oldest cache; one with an open watch is of now."""

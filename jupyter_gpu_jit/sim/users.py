@@ -15,6 +15,7 @@ from enum import StrEnum
 from ..core import wire
 from ..core.model import Profile, SessionRequest
 from ..core.nodes import SESSION_TOLERATIONS
+from ..core.progress import ORDER, Stage
 from ..core.quantity import format_bytes, format_cpu
 from ..core.requirements import Toleration
 from ..errors import AlreadyExists, Conflict, Expired, NotFound
@@ -209,8 +210,12 @@ class Hub:
         await self.until(lambda: all(s.settled for s in sessions), seconds=seconds)
 
     async def reached(self, session: Session, stage: str, *, seconds: float = 3600.0) -> None:
-        """Wait until the session's record has shown the stage, or its start is over."""
-        await self.until(lambda: stage in session.stages or session.settled, seconds=seconds)
+        """Wait until the session's record has shown the stage or a later one, or is over."""
+        later = ORDER[ORDER.index(Stage(stage)) :] if stage in ORDER else (stage,)
+        await self.until(
+            lambda: session.settled or any(each in session.stages for each in later),
+            seconds=seconds,
+        )
 
     async def gone(self, *sessions: Session, seconds: float = 3600.0) -> None:
         """Wait until these have ended and their pods are gone. Raises TimeoutError."""

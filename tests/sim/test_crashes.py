@@ -19,10 +19,15 @@ from jupyter_gpu_jit.sim.world import real_provisioner
 ONE, THREE = SCENARIOS["one-session"], SCENARIOS["three-users-one-cancels"]
 
 
-@pytest.mark.parametrize("scenario", [ONE, THREE], ids=lambda scenario: scenario.name)
-def test_the_provisioner_may_end_at_any_call(scenario):
-    runs, wrong = enumerate_crashes(scenario, seed=1)
+def test_the_provisioner_may_end_at_any_call():
+    runs, wrong = enumerate_crashes(ONE, seed=1)
     assert runs > 100
+    assert not wrong, "\n\n".join(str(crash) for crash in wrong)
+
+
+def test_it_may_end_at_any_write_while_one_of_three_gives_up():
+    runs, wrong = enumerate_crashes(THREE, seed=1, only=lambda call: call.writes)
+    assert runs > 50
     assert not wrong, "\n\n".join(str(crash) for crash in wrong)
 
 

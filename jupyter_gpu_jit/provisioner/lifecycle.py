@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # The node controller takes its taint off a node that is Ready, at 20 writes a second for a whole
 # cluster by default: when many nodes come at once, the later ones wait for seconds.
 _NOT_READY = "node.kubernetes.io/not-ready"
-_CONTROLLER_SECONDS = 0.25
+_CONTROLLER_SECONDS = 0.05
 _POLL_ENDING_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 

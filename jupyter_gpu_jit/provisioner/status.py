@@ -100,7 +100,7 @@ def says_the_same(old: SessionStatus | None, new: SessionStatus) -> bool:
     return replace(old, since=new.since, eta_seconds=new.eta_seconds) == new
 
 
-AT_ONCE = 8
+AT_ONCE = 4
 """How many records and Events are written at once: the writes that sessions wait for go first."""
 
 

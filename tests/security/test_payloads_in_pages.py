@@ -66,15 +66,14 @@ def profiles() -> list[dict[str, Any]]:
     ]
 
 
-async def log_in(context: BrowserContext, world: World, user: str, page: str) -> Watched:
-    """A page of the hub, seen by that user."""
+async def log_in(context: BrowserContext, world: World, user: str) -> None:
+    """The context's cookies are that user's from now on."""
     await context.clear_cookies()
     await context.request.get(f"{world.url}login")
     xsrf = next(c["value"] for c in await context.cookies() if c["name"] == "_xsrf")
     form = {"username": user, "password": "", "_xsrf": xsrf}
     answer = await context.request.post(f"{world.url}login", form=form, max_redirects=0)
     assert answer.status == 302
-    return await opened(context, f"{world.url}{page}")
 
 
 async def opened(context: BrowserContext, url: str) -> Watched:
@@ -174,7 +173,8 @@ async def test_spawn_page_shows_profiles_and_quotes_as_text(
     user = await world.new_user(groups=("students", *groups))
     last = f"[data-slug=p{len(SHOWN) - 1}] "
     world.quotes_answer = 200, {"quotes": {f"p{n}": impossible(t) for n, t in enumerate(SHOWN)}}
-    watched = await log_in(context, world, user, "spawn")
+    await log_in(context, world, user)
+    watched = await opened(context, f"{world.url}spawn")
     await watched.holds(last + "[data-quote=price]", "not to be had now")
     assert await watched.texts(".gj-name") == SHOWN
     assert await watched.texts(".gj-description") == SHOWN
@@ -215,12 +215,13 @@ async def test_names_of_users_are_text_or_refused(world: World, context: Browser
     world.quotes_answer = 200, {"quotes": {}}
     taken = [text for text in TEXTS if await may_be_called(world, text)]
     assert {text for text in TEXTS if text not in taken} == {t for t in TEXTS if "/" in t}
+    watched = await opened(context, f"{world.url}login")
     for text in taken:
-        watched = await log_in(context, world, text, "home")
+        await log_in(context, world, text)
+        await watched.page.goto(f"{world.url}home")
         shown = " ".join(await watched.texts(".navbar-text, #navbar-username, .navbar"))
         assert text.lower() in shown
         assert await watched.alarms() == []
-        await watched.page.close()
 
 
 # --- starting: what the provisioner, a node or the hub says -------------------------------------
@@ -275,7 +276,8 @@ async def test_pending_page_and_home_show_everything_as_text(
 ) -> None:
     user = await world.new_user()
     await asyncio.gather(*(start_named(world, user, number) for number in range(len(TEXTS))))
-    page = await log_in(context, world, user, "home")
+    await log_in(context, world, user)
+    page = await opened(context, f"{world.url}home")
     shown = "\n".join(await page.texts("body"))
     assert [text for text in SHOWN if text not in shown] == []
     assert await page.alarms() == []

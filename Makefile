@@ -34,8 +34,11 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml | $(filter build/%,$(UV))
 	@test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python '$(PYTHON)' .venv
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "env: .venv/ has a Python older than 3.11: remove it and run make PYTHON=/path/to/python3.11 env."; exit 1; }
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@for what in "--require-hashes -r requirements.lock" "--no-deps -e ."; do \
+		said="$$($(UV) pip install --quiet --python $(BIN)/python $$what 2>&1)" \
+			|| { why="$$(grep -m1 -o 'Failed to fetch: [^ ]*' <<<"$$said" || tail -n 1 <<<"$$said")"; \
+				echo "env: the packages could not be installed ($$why): check the network and the package index, then make env again."; exit 1; }; \
+	done
 	@touch $(STAMP)
 	@echo "env: ready"
 

@@ -25,5 +25,6 @@ fi
 echo "env: fetching uv"
 rm -rf "$folder"
 "$python" -m venv "$folder" || fail "$python could not make a virtual environment in $folder."
-"$folder/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.5' ||
-    fail "pip could not fetch uv: check the network, or install uv by hand."
+# Its own complaint would be a page; a second try is enough for a network that is there.
+"$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 'uv>=0.5' >/dev/null 2>&1 ||
+    fail "pip could not fetch uv: check the network and the package index, or install uv by hand."

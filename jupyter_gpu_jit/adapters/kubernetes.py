@@ -18,7 +18,7 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from ..errors import Defect, Expired, GpuJitError, Unavailable
+from ..errors import Defect, Expired, GpuJitError, Rejected, Unavailable
 from ..ports import Kind, Listing, WatchEvent
 from .kubernetes_errors import error_of, raise_for
 
@@ -28,8 +28,13 @@ PAGE_SIZE = 500
 REQUEST_SECONDS = 15.0
 WATCH_SECONDS = 45
 """Length of one watch: how long a connection that died without a word can go unnoticed."""
+CONNECTIONS = 32
+"""At most, watches included: each costs the server a handshake, and more would not be faster."""
 _WATCH_SLACK_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
+
+_WARM_UP_SECONDS = 30.0
+"""An API server that has just started refuses what its roles allow until it has read them."""
 
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -52,6 +57,7 @@ class KubernetesCluster:
         self._lock = asyncio.Lock()
         self._request_seconds, self._watch_seconds = request_seconds, watch_seconds
         self._client: ApiClient | None = None
+        self._lost_at = float("-inf")
 
     @classmethod
     def connect(
@@ -163,11 +169,11 @@ class KubernetesCluster:
         path = _path(kind, namespace)
         response = await self._send("GET", path, query=query, seconds=seconds)
         try:
-            await raise_for(response)
+            await self._raise_for(response)
             async for line in response.content:
                 yield _event(line)
         except _LOST as error:
-            raise _unavailable("GET", path, error) from error
+            raise self._unavailable("GET", path, error) from error
         finally:
             await _hang_up(response)
 
@@ -194,10 +200,10 @@ class KubernetesCluster:
     ) -> Json:
         response = await self._send(method, path, query=query, body=body, content_type=content_type)
         try:
-            await raise_for(response)
+            await self._raise_for(response)
             answer: Json = json.loads(await response.read())
         except (*_LOST, ValueError) as error:
-            raise _unavailable(method, path, error) from error
+            raise self._unavailable(method, path, error) from error
         finally:
             response.release()
         return answer
@@ -229,9 +235,23 @@ class KubernetesCluster:
                 _request_timeout=timeout,
             )
         except _LOST as error:
-            raise _unavailable(method, path, error) from error
+            raise self._unavailable(method, path, error) from error
         response: aiohttp.ClientResponse = reply.response
         return response
+
+    async def _raise_for(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            await raise_for(response)
+        except Rejected as error:
+            since_lost = asyncio.get_running_loop().time() - self._lost_at
+            if response.status in (401, 403) and since_lost < _WARM_UP_SECONDS:
+                raise Unavailable(error.user_message, reason=error.reason) from error
+            raise
+
+    def _unavailable(self, method: str, path: str, error: BaseException) -> GpuJitError:
+        self._lost_at = asyncio.get_running_loop().time()
+        what = str(error) or type(error).__name__
+        return Unavailable(f"The Kubernetes API did not answer {method} {path}: {what[:256]}.")
 
     async def _connected(self) -> ApiClient:
         async with self._lock:
@@ -242,6 +262,7 @@ class KubernetesCluster:
                 except (config.ConfigException, OSError) as error:
                     raise Defect(f"The Kubernetes configuration cannot be used: {error}") from error
                 # The environment may name a proxy or certificates meant for the outside world.
+                target.connection_pool_maxsize = CONNECTIONS
                 target.client_session_kwargs = {"trust_env": not _is_loopback(target.host)}
                 self._client = ApiClient(target)
             return self._client
@@ -293,8 +314,3 @@ def _event(line: bytes) -> WatchEvent:
     if body["type"] == "ERROR":
         raise error_of(body["object"])
     return WatchEvent(body["type"], body["object"])
-
-
-def _unavailable(method: str, path: str, error: BaseException) -> GpuJitError:
-    what = str(error) or type(error).__name__
-    return Unavailable(f"The Kubernetes API did not answer {method} {path}: {what[:256]}.")

@@ -14,7 +14,7 @@ from importlib.resources import files
 from ..core.model import InstanceType, Offering, Resources
 from ..core.quantity import MIB, usd_to_micro
 from ..core.requirements import CapacityType
-from ..errors import Defect
+from ..errors import Defect, GpuJitError
 
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 # Each further zone is this much dearer on Spot, so that zones differ and ties are rare.
@@ -34,7 +34,7 @@ def instance_types(
     On-demand prices are published ones. **Spot prices are simulated**: on-demand less
     ``spot_discount`` (a share of 1), 1.5 % more per zone in the order given. A type without a
     published price has no offerings. ``families`` (``"g6"``) narrows the answer; None is all.
-    Raises Defect when the discount is not below 1 or is negative.
+    Raises Defect when the discount is not below 1 or is negative, or the file is broken.
     """
     if not 0 <= spot_discount < 1:
         raise Defect(f"A Spot discount of {spot_discount} is not between 0 and 1.")
@@ -46,16 +46,30 @@ def instance_types(
 def _instance_types(
     zones: tuple[str, ...], spot_discount: float, families: frozenset[str] | None
 ) -> tuple[InstanceType, ...]:
-    return tuple(
-        _read_type(row, zones, spot_discount)
-        for row in _rows()
-        if families is None or row["type"].partition(".")[0] in families
+    rows = _rows()
+    try:
+        return tuple(
+            _read_type(row, zones, spot_discount)
+            for row in rows
+            if families is None or row["type"].partition(".")[0] in families
+        )
+    except (ValueError, KeyError, AttributeError, TypeError, GpuJitError) as error:
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> Defect:
+    return Defect(
+        f"The catalogue of instance types is broken ({error}); install jupyter_gpu_jit again.",
+        reason="CatalogueBroken",
     )
 
 
 @lru_cache(maxsize=1)
 def _rows() -> tuple[Row, ...]:
-    text = (files(__package__) / "instance_types.csv").read_text(encoding="utf-8")
+    try:
+        text = (files(__package__) / "instance_types.csv").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _broken(error) from error
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return tuple(csv.DictReader(lines))
 

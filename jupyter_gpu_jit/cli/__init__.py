@@ -1,7 +1,7 @@
 """The command ``gpu-jit``: the only place that knows every part and hands adapters to them.
 
 Each command's module is imported when it runs, so that ``--help`` needs no client library.
-Errors of ours end as one sentence and status 2; an interrupt ends quietly.
+Errors of ours, and a full disk, end as one sentence and status 2; an interrupt ends quietly.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..errors import GpuJitError
+from ..local import disk
 from .words import parser
 
 INTERRUPTED = 130
@@ -23,13 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
         return _call(asked)
-    except GpuJitError as error:
-        return _complain(error)
-    except BaseExceptionGroup as group:
-        ours = _ours(group)
-        if ours is None:
+    except (GpuJitError, OSError, BaseExceptionGroup) as error:
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        return _complain(ours)
+        print(f"gpu-jit: {sentence}", file=sys.stderr)  # noqa: T201
+        return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
@@ -42,17 +42,13 @@ def _call(asked: argparse.Namespace) -> int:
     return status
 
 
-def _complain(error: GpuJitError) -> int:
-    print(f"gpu-jit: {error.user_message}", file=sys.stderr)  # noqa: T201
-    return 2
-
-
-def _ours(group: BaseExceptionGroup[BaseException]) -> GpuJitError | None:
-    """The first error in the group when all are ours."""
-    _, foreign = group.split(GpuJitError)
-    if foreign is not None:
-        return None
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, GpuJitError) else None
+def _sentence(error: BaseException) -> str | None:
+    """What to say of an error of ours or of a full disk; None for any other."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [_sentence(one) for one in error.exceptions]
+        return None if None in found else found[0]
+    if isinstance(error, GpuJitError):
+        return error.user_message
+    if isinstance(error, OSError) and error.errno in disk.ERRORS:
+        return disk.FULL
+    return None

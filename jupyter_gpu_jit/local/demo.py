@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..ports import Clock, Cloud, Cluster, Ids
 from ..sim.boot import BootModel
 from ..sim.kubelet import PodTimes
-from . import marks, proxy
+from . import disk, marks, proxy
 from .hub_process import HubProcess
 from .hub_settings import LOGIN, REAL, SIMULATED, HubSettings
 from .logs import log_to
@@ -90,12 +90,14 @@ class Site:
 
 
 async def run_demo(settings: DemoSettings, parts: Parts, say: Say) -> None:
-    """Run until cancelled. Raises UserError (port taken), HubEnded, and what a part raises."""
+    """Run until cancelled. Raises UserError (port, disk), HubEnded, and what a part raises."""
     port = public_port(settings.port)
     async with _site() as site:
         say(f"folder: {site.folder} (logs in {site.logs})")
         say(SIMULATED)
         say(REAL)
+        if not disk.has_room(site.folder):
+            raise UserError(disk.FULL, reason="DiskFull")
         command = await in_thread(lambda: proxy.command(say))
         with log_to(site.logs / "demo.log"):
             await _run(settings, parts, _Run(site=site, port=port, proxy=tuple(command), say=say))
@@ -122,6 +124,8 @@ async def _run(settings: DemoSettings, parts: Parts, run: _Run) -> None:
         hub = await _hub(stack, plane, parts, cloud=world.cloud, run=run)
         await stack.enter_async_context(_beside(group, hub.watch(run.say), "hub"))
         await hub.until_ready()
+        watching = disk.watch(run.site.folder, run.say)
+        await stack.enter_async_context(_beside(group, watching, "disk"))
         run.say(LOGIN)
         run.say(f"ready: http://127.0.0.1:{run.port}/")
         await asyncio.Event().wait()
@@ -190,7 +194,7 @@ async def _hub(
 async def _site() -> AsyncIterator[Site]:
     """A folder and a watchdog that removes it with all that still runs."""
     demo_id = secrets.token_hex(8)
-    site = Site(id=demo_id, folder=Path(tempfile.gettempdir()) / f"gpu-jit-demo-{demo_id}")
+    site = Site(id=demo_id, folder=_temporary_folder() / f"gpu-jit-demo-{demo_id}")
     site.folder.mkdir(mode=0o700)
     site.logs.mkdir()
     watchdog = Watchdog(demo_id, site.folder)
@@ -201,6 +205,17 @@ async def _site() -> AsyncIterator[Site]:
     finally:
         del os.environ[marks.DEMO_MARK]
         watchdog.close()  # blocks: nothing may overtake the end
+
+
+def _temporary_folder() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise UserError(
+            "No temporary folder can be written to: free some space, or set TMPDIR to a folder "
+            "on another disk.",
+            reason="NoTemporaryFolder",
+        ) from None
 
 
 @asynccontextmanager

@@ -61,6 +61,7 @@ class HubProcess:
     def __init__(self, process: asyncio.subprocess.Process, launch: Launch, url: str) -> None:
         self._process, self._launch, self._url = process, launch, url
         self._deaths: list[float] = []
+        self._was_ready = False
 
     @classmethod
     async def start(
@@ -81,16 +82,21 @@ class HubProcess:
         try:
             async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as client:
                 await _until_up(client, f"{self._url}hub/health")
+            self._was_ready = True
         except TimeoutError:
             raise HubEnded(f"JupyterHub did not answer: {self._last_words()}") from None
 
     async def watch(self, say: Callable[[str], None]) -> None:
-        """Start it again when it ends, as a cluster would. Raises HubEnded after too many."""
+        """Start it again when it ends, as a cluster would.
+
+        Raises HubEnded after too many ends, and sooner when it was never ready: then its
+        configuration or the disk is to blame, or a port that somebody took meanwhile.
+        """
         while True:
             code = await self._process.wait()
             now = asyncio.get_running_loop().time()
             self._deaths = [t for t in self._deaths if now - t < DEATHS_SECONDS] + [now]
-            if len(self._deaths) > DEATHS:
+            if len(self._deaths) > (DEATHS if self._was_ready else 1):
                 raise HubEnded(f"JupyterHub ended with status {code}: {self._last_words()}")
             say(f"JupyterHub: ended with status {code}, starting again")
             self._process = await self._launch.process()
@@ -109,7 +115,8 @@ class HubProcess:
 
     def _last_words(self) -> str:
         lines = self._launch.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1][:500] if lines else "it said nothing."
+        own = [line for line in lines if "[ConfigProxy]" not in line]
+        return own[-1][:500] if own else "it said nothing."
 
 
 def _prepare(

@@ -110,6 +110,26 @@ def test_a_missing_kubeconfig_is_a_sentence(capsys, tmp_path):
     assert "none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--cloud", "nowhere"], "is not a URL"),
+        (["--cloud", "http://127.0.0.1:9"], "needs --cloud-token-file"),
+        (["--cloud", "http://127.0.0.1:9", "--cloud-token-file", "/nowhere"], "cannot be read"),
+    ],
+)
+def test_a_cloud_that_cannot_be_asked_is_a_sentence(words, told, capsys):
+    assert cli.main(["provisioner", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "1.5", "-2", "x"])
+def test_a_lease_is_a_whole_number_of_seconds(seconds, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["provisioner", "--lease-seconds", seconds])
+    assert "whole number" in capsys.readouterr().err
+
+
 def test_an_unknown_benchmark_is_a_sentence(capsys):
     assert cli.main(["bench", "flight"]) == 2
     assert "flight" in capsys.readouterr().err

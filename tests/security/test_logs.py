@@ -6,18 +6,17 @@ and service, ``hub.redaction`` for the hub.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_world import World, eventually
+from hub_world import World, eventually, free_port
 
-from jupyter_gpu_jit.adapters.kubernetes import _event, _unavailable
+from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.adapters.kubernetes_errors import error_of
-from jupyter_gpu_jit.errors import GpuJitError, Rejected, Unavailable
+from jupyter_gpu_jit.errors import Rejected, Unavailable
 from jupyter_gpu_jit.hub.redaction import Shortening, install
 from jupyter_gpu_jit.ports import PODS
 
@@ -33,16 +32,16 @@ def test_an_error_of_the_api_server_is_at_most_256_characters(code: int) -> None
     assert PLANTED not in error.user_message
 
 
-def test_so_is_the_error_at_the_end_of_a_watch() -> None:
-    line = json.dumps({"type": "ERROR", "object": {"code": 500, "message": LONG}})
-    with pytest.raises(GpuJitError) as caught:
-        _event(line.encode())
-    assert len(str(caught.value)) <= MOST
-
-
-def test_a_broken_connection_names_the_request_and_little_more() -> None:
-    error = _unavailable("GET", "/api/v1/pods", OSError(LONG))
-    assert PLANTED not in str(error)
+async def test_a_broken_connection_names_the_request_and_no_token() -> None:
+    server = f"http://127.0.0.1:{free_port()}"
+    cluster = KubernetesCluster.connect(server=server, token=PLANTED)
+    try:
+        with pytest.raises(Unavailable, match="/api/v1/pods") as caught:
+            await cluster.list(PODS)
+    finally:
+        await cluster.close()
+    assert PLANTED not in str(caught.value)
+    assert len(str(caught.value)) <= 2 * MOST
 
 
 @pytest.fixture

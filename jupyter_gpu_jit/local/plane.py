@@ -56,7 +56,8 @@ async def memory_plane(
     folder: Path, clock: Clock, ids: Ids, *, namespace: str, say: Say
 ) -> AsyncIterator[Plane]:
     """The in-memory cluster, served to the hub over HTTP."""
-    cluster = MemoryCluster(clock, ids, namespaces=(namespace,))
+    # Uids unlike another demo's: sessions are found, and ended, by the uid of their pod.
+    cluster = MemoryCluster(clock, ids, namespaces=(namespace,), seed=secrets.randbits(64))
     token = secrets.token_urlsafe(32)
     api = KubernetesApi(cluster, token)
     url = await api.start()

@@ -7,8 +7,8 @@ once; empty nodes going. Called by figures.py; the test runs it on a stage in me
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from ...sim.users import pod_name, session_pod
 from .rows import Figure, Row, median, percentile
 from .watching import Watching, watching
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 L4 = Profile(
     slug="l4", display_name="L4", gpus=1, gpu_models=("L4",),
     cpu_guarantee_millicpu=3000, memory_guarantee_bytes=12 * GIB,
@@ -83,7 +83,7 @@ _SPANS: tuple[tuple[str, str, str, str, float | None], ...] = (
 
 
 async def measure(stage: Stage, counts: Counts, say: Callable[[str], None]) -> list[Row]:
-    """All rows. Raises TimeoutError when a step does not come."""
+    """All rows. Raises Defect, in a group, when a step does not come."""
     async with watching(stage.cluster) as stopwatch:
         bench = _Bench(stage, stopwatch)
         async with stage.provisioner(0.0):
@@ -142,7 +142,7 @@ class _Bench:
         if profile.gpus:
             coming["usable"] = seen.when(lambda: any(seen.nodes.values()))
         await self._create(profile, user)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with self._patience():
             moments = {step: await moment for step, moment in coming.items()}
         await self._end([name])
         return moments
@@ -169,8 +169,20 @@ class _Bench:
         first = seen.when(lambda: bool(seen.pods))
         last = seen.when(lambda: sum(p == "Running" for p in seen.pods.values()) == len(names))
         await asyncio.gather(*map(self._create, profiles, users))
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with self._patience():
             return names, await last - await first
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                yield
+        except TimeoutError as error:
+            seen = self.stopwatch
+            raise Defect(
+                f"Nothing to measure: not done after {PATIENCE_SECONDS:g} s, with {len(seen.pods)} "
+                f"pods, {len(seen.claims)} claims and {len(seen.nodes)} nodes."
+            ) from error
 
     async def _create(self, profile: Profile, user: str) -> None:
         body = session_pod(profile, user=user)
@@ -183,5 +195,5 @@ class _Bench:
         await asyncio.gather(
             *(delete(PODS, n, namespace=self.stage.namespace, grace_seconds=0) for n in names)
         )
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with self._patience():
             return await empty, await gone

@@ -76,6 +76,8 @@ class Stuck:
                 PODS, session.name, mark, namespace=session.namespace
             )
             self._state.observe(PODS, marked)
+            # Records are written beside this: one of them may have gone unanswered meanwhile.
+            self._state.check_settled()
             await self._cluster.delete(
                 PODS, session.name, namespace=session.namespace, uid=session.uid
             )

@@ -1,6 +1,7 @@
 """The long part of tests/sim, for `make soak`: every crash, every fault, three hundred seeds.
 
-The same functions as in tests/sim, without samples. Two to three hours on one core; ``-k`` narrows it.
+The same functions as in tests/sim, without samples; two to three hours on one core.
+``-k`` narrows it.
 """
 
 from dataclasses import replace

@@ -119,11 +119,6 @@ def _service(c: Any, settings: HubSettings) -> None:
 
 def _sessions(c: Any, settings: HubSettings) -> None:
     c.KubeSpawner.namespace = settings.namespace
-    # A demo asks nobody on the internet for news or newer versions.
-    c.KubeSpawner.args = [
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
     c.GpuJitSpawner.profiles_file = settings.profiles_file
     c.GpuJitSpawner.service_api_url = settings.service_api_url
     c.GpuJitSpawner.quotes_url = f"{settings.service_url}/services/{SERVICE_NAME}/api/v1/quotes"

@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env demo check test bench lock
+.PHONY: help env demo check test soak bench lock
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -21,6 +21,7 @@ help:
 	@echo "make demo    run a JupyterHub with GPU profiles on http://127.0.0.1:PORT/ (PORT=8000)"
 	@echo "make check   style, types, import contracts"
 	@echo "make test    everything, on the real control plane and in a browser"
+	@echo "make soak    hours of weather: all crash points, faults and seeds"
 	@echo "make bench   the figures (ARGS=NAME for one)"
 	@echo "make lock    resolve requirements.lock anew"
 
@@ -52,6 +53,9 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@echo "check: mypy (types)"
 	@$(BIN)/mypy
+	@echo "check: secrets and sizes"
+	@$(BIN)/python tools/check_secrets.py
+	@$(BIN)/python tools/check_sizes.py
 	@echo "check: import-linter (who may import whom)"
 	@$(BIN)/lint-imports
 
@@ -62,7 +66,11 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest $(PARALLEL) tests/core \
 		--cov=jupyter_gpu_jit.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 	@echo "test: everything else"
-	@$(BIN)/python -m pytest $(PARALLEL) tests --ignore=tests/core $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) tests --ignore=tests/core --ignore=tests/soak $(ARGS)
+
+soak: $(STAMP)
+	@echo "soak: every crash point, every fault, 300 seeds"
+	@$(BIN)/python -m pytest -q --numprocesses=2 tests/soak $(ARGS)
 
 bench: $(STAMP)
 	@exec $(BIN)/gpu-jit bench $(ARGS)

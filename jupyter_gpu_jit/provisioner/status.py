@@ -57,9 +57,19 @@ def on_claim(claim: NodeClaim, *, now: float, settings: Settings) -> SessionStat
         zone=claim.zone or best.zone,
         capacity_type=claim.capacity_type or best.capacity_type.value,
         usd_per_hour_micro=claim.usd_per_hour_micro or best.usd_per_hour_micro,
-        eta_seconds=remaining_seconds(stage, settings.stage_seconds),
+        eta_seconds=_eta_seconds(claim, stage, now=now, settings=settings),
     )
     return replace(status, message=_sentence(status))
+
+
+def _eta_seconds(claim: NodeClaim, stage: Stage, *, now: float, settings: Settings) -> int:
+    """What is left of a claim's way; somebody who joins late is not told the whole of it."""
+    reached = {name: step for step, name in _STEP_OF_CLAIM}
+    condition = claim.condition(reached.get(stage, wire.LAUNCHED))
+    age = now - (condition.since if condition else claim.created_at)
+    whole = remaining_seconds(stage, settings.stage_seconds)
+    after = whole - round(settings.stage_seconds.get(stage, 0.0))
+    return max(after, round(whole - max(0.0, age)))
 
 
 def released(claim: NodeClaim, *, now: float, settings: Settings) -> SessionStatus:

@@ -276,6 +276,9 @@ VALUES: tuple[Any, ...] = (
 )
 
 
+STRANGE = ("\u200b", "\u0301", "а", "／", "\n", "\x00", "-", "A", "%", "@x", "/x")
+
+
 class Bodies:
     """Bodies of one seed: (way in, what is sent, whether it must be taken)."""
 
@@ -330,8 +333,8 @@ class Bodies:
         """One text with a character changed for one that looks like it, or another."""
         name = self.random.choice([k for k, v in body.items() if isinstance(v, str)] or ["profile"])
         text = str(body.get(name, "l4"))
-        at = self.random.randrange(len(text) + 1)
-        strange = self.random.choice(("\u200b", "\u0301", "а", "／", "\n", "\x00", "-", "A", "%"))
+        at = self.random.choice((len(text), self.random.randrange(len(text) + 1)))
+        strange = self.random.choice(STRANGE)
         return {**body, name: text[:at] + strange + text[at + self.random.randrange(2) :]}
 
     def _value(self) -> Any:

@@ -70,7 +70,7 @@ async def test_the_api_server_restarts(
         log = town.log_of(provisioner)
         assert "not leading any more" in log, "it stopped itself before its lease was over"
         assert "Traceback" not in log
-        town.assert_nothing_lost()
+        town.assert_nothing_lost(again=True)
         await town.leave()
         await town.nothing_left()
 

@@ -65,8 +65,9 @@ test: $(STAMP)
 	@echo "test: core, whole branch coverage"
 	@$(BIN)/python -m pytest $(PARALLEL) tests/core \
 		--cov=jupyter_gpu_jit.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
-	@echo "test: everything else"
-	@$(BIN)/python -m pytest $(PARALLEL) tests --ignore=tests/core --ignore=tests/soak $(ARGS)
+	@echo "test: everything else, and the whole package covered"
+	@$(BIN)/python -m pytest $(PARALLEL) tests --ignore=tests/core --ignore=tests/soak \
+		--cov --cov-append --cov-report=term:skip-covered $(if $(ARGS),,--cov-fail-under=90) $(ARGS)
 
 soak: $(STAMP)
 	@echo "soak: every crash point, every fault, 300 seeds"

@@ -28,7 +28,9 @@ class Watchdog:
     """
 
     def __init__(self, demo_id: str, folder: Path) -> None:
-        command = [sys.executable, "-S", "-m", __name__, demo_id, str(folder)]
+        # Without site and without writing bytecode: what it needs is little, and a full disk
+        # must neither stop it nor leave half a file that Python would believe next time.
+        command = [sys.executable, "-S", "-B", "-m", __name__, demo_id, str(folder)]
         package_home = str(Path(__file__).parents[2])
         self._process = subprocess.Popen(
             command,

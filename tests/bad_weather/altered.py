@@ -34,6 +34,10 @@ def copy_with(folder: Path, file: str, change: Callable[[str], str]) -> Path:
     return folder
 
 
+# Before Python 3.12 a compiled module that the limit cuts short is kept, and spoils later runs.
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
 class Demo:
     """``gpu-jit demo`` as a process: of this checkout, or of an altered copy.
 
@@ -48,7 +52,7 @@ class Demo:
         self.process = subprocess.Popen(
             [*shell, sys.executable, "-m", "jupyter_gpu_jit", "demo", *arguments],
             cwd=copy or ROOT,  # comes first where modules are looked for
-            env={**os.environ, "PYTHONPATH": str(copy or ROOT), **env},
+            env={**os.environ, **NO_BYTECODE, "PYTHONPATH": str(copy or ROOT), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -38,6 +38,14 @@ def copy_with(folder: Path, file: str, change: Callable[[str], str]) -> Path:
 NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
+def _environment(room: int | None) -> dict[str, str]:
+    """Ours; without room not measured either: coverage's own file would not fit."""
+    if room is None:
+        return {**os.environ, **NO_BYTECODE}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    return {**kept, **NO_BYTECODE}
+
+
 class Demo:
     """``gpu-jit demo`` as a process: of this checkout, or of an altered copy.
 
@@ -52,7 +60,7 @@ class Demo:
         self.process = subprocess.Popen(
             [*shell, sys.executable, "-m", "jupyter_gpu_jit", "demo", *arguments],
             cwd=copy or ROOT,  # comes first where modules are looked for
-            env={**os.environ, **NO_BYTECODE, "PYTHONPATH": str(copy or ROOT), **env},
+            env={**_environment(room), "PYTHONPATH": str(copy or ROOT), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -303,6 +303,11 @@ class NodeClaim:
         """The condition of that type, or None when it was never written."""
         return next((c for c in self.conditions if c.type == kind), None)
 
+    def is_false(self, kind: str) -> bool:
+        """Whether the condition of that type is False, and not merely absent or Unknown."""
+        found = self.condition(kind)
+        return found is not None and found.status is False
+
     def is_true(self, kind: str) -> bool:
         """Whether the condition of that type is True."""
         found = self.condition(kind)

@@ -90,7 +90,8 @@ def from_objects(
     sessions = list(sessions)
     world = _World.of(sessions, others, nodes, instance_types)
     waiting = (pod.request for pod in sessions if is_waiting(pod))
-    live = (claim for claim in claims if not claim.deleting and not _has_failed(claim))
+    # A claim whose launch gave nothing is about to be deleted, and is no place for anybody.
+    live = (c for c in claims if not c.deleting and not c.is_false(wire.LAUNCHED))
     return Snapshot(
         now=now,
         waiting=tuple(sorted(waiting, key=lambda r: (r.created_at, r.uid))),
@@ -107,12 +108,6 @@ def is_waiting(pod: SessionPod) -> bool:
     """
     ours_alone = pod.gates == (wire.GATE,) and not pod.pinned_to
     return ours_alone and not pod.deleting and not pod.finished
-
-
-def _has_failed(claim: NodeClaim) -> bool:
-    """Whether its launch gave nothing: it is about to be deleted and is no place for anybody."""
-    launched = claim.condition(wire.LAUNCHED)
-    return launched is not None and launched.status is False
 
 
 def _without(

@@ -45,11 +45,7 @@ class Collection:
         """One round. Raises TransientError."""
         await self._state.settle()
         instances = list(await self._cloud.instances())
-        selector = (
-            f"{wire.CLUSTER_LABEL}={self._settings.cluster_id},"
-            f"{wire.HUB_LABEL}={self._settings.hub_id}"
-        )
-        listing = await self._cluster.list(CLAIMS, label_selector=selector)
+        listing = await self._cluster.list(CLAIMS, label_selector=self._settings.own_selector)
         claims = [wire.read_claim(self._state.observe(CLAIMS, c)) for c in listing.items]
         await self._end_orphans(instances, claims)
         await self._end_bereaved(instances, claims)

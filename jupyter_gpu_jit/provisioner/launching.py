@@ -40,7 +40,7 @@ class Launching:
         if not any(_undecided(c) for c in members):
             return
         # Launched=False may be our own mark from a giving up that was interrupted half-way.
-        started = any(c.condition(wire.LAUNCHED) and not _has_failed(c) for c in members)
+        started = any(c.condition(wire.LAUNCHED) and not c.is_false(wire.LAUNCHED) for c in members)
         if not started and (len(members) < len(batch.claims) or any(c.deleting for c in members)):
             await self._give_up(members)
             return
@@ -116,11 +116,6 @@ class Launching:
         claim = await self._claims.set_status(claim, {}, failed)
         if not claim.deleting:
             await self._claims.delete(claim, reason)
-
-
-def _has_failed(claim: NodeClaim) -> bool:
-    launched = claim.condition(wire.LAUNCHED)
-    return launched is not None and launched.status is False
 
 
 def _undecided(claim: NodeClaim) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..core import wire
 from ..core.packing import Policy
 from ..core.progress import Stage
 
@@ -46,3 +47,8 @@ class Settings:
     max_usd_per_hour_micro: int | None = None
     policy: Policy = field(default_factory=Policy)
     stage_seconds: Mapping[Stage, float] = field(default_factory=lambda: EC2_STAGE_SECONDS)
+
+    @property
+    def own_selector(self) -> str:
+        """Label selector of the claims that are ours."""
+        return f"{wire.CLUSTER_LABEL}={self.cluster_id},{wire.HUB_LABEL}={self.hub_id}"

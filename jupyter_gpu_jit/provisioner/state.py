@@ -110,7 +110,6 @@ class ClusterState:
         self._tell = changed
         self._index: _Index | None = None
         self._sessions: tuple[SessionPod, ...] | None = None
-        ours = f"{wire.CLUSTER_LABEL}={settings.cluster_id},{wire.HUB_LABEL}={settings.hub_id}"
         self.pods: Informer[Pod] = Informer(
             cluster, clock, PODS, read=read_pod, changed=self._changed
         )
@@ -118,7 +117,12 @@ class ClusterState:
             cluster, clock, NODES, read=wire.read_node, changed=self._changed
         )
         self.claims: Informer[NodeClaim] = Informer(
-            cluster, clock, CLAIMS, read=wire.read_claim, changed=self._changed, label_selector=ours
+            cluster,
+            clock,
+            CLAIMS,
+            read=wire.read_claim,
+            changed=self._changed,
+            label_selector=settings.own_selector,
         )
         # All kinds but events are versioned together: the term's lease is a mark for each of them.
         for informer in self._informers:

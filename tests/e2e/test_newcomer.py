@@ -141,7 +141,15 @@ def test_choose_wait_work_share_and_give_back(
 def stop(page: Page, demo: Demo, user: str) -> None:
     """Press Stop on the hub's home page; the pod is gone soon."""
     page.goto(f"{demo.url}/hub/home")
-    page.click("#stop")
+
+    def pressed() -> bool:
+        # The hub's page attaches its handlers after it is loaded: a press before that is lost.
+        if page.is_visible("#stop"):
+            page.click("#stop")
+            page.wait_for_timeout(500)
+        return not page.is_visible("#stop")
+
+    until(pressed, 20, f"the Stop button of {user} works")
     until(lambda: demo.session(user) is None, 20, f"the pod of {user} is gone")
 
 

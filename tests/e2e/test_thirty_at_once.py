@@ -30,6 +30,10 @@ from jupyter_gpu_jit.sim.users import session_pod
 
 GIB = 1 << 30
 NAMESPACE = "gpu-jit"
+SETTINGS = Settings(
+    cluster_id="thirty", hub_id="thirty", namespace=NAMESPACE, empty_grace_seconds=0.5,
+    collect_interval_seconds=5.0,
+)  # fmt: skip
 INSTANT = BootModel(**{
     step: exactly(0.0)
     for step in ("launch", "boot", "register", "ready", "gpus", "call", "shutdown")
@@ -69,14 +73,10 @@ async def real(control_plane: ControlPlane) -> AsyncIterator[Real]:
     where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
     admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
     cluster = KubernetesCluster.connect(token=token, **where)
-    settings = Settings(
-        cluster_id="thirty", hub_id="thirty", namespace=NAMESPACE, empty_grace_seconds=0.5,
-        collect_interval_seconds=5.0,
-    )  # fmt: skip
     tags = {wire.CLUSTER_TAG: "thirty", wire.HUB_TAG: "thirty"}
     cloud = SimCloud(clock, ids, random.Random(1), instance_types(), boot=INSTANT, tags=tags)
     KwokNodes(admin, clock).attach(cloud)
-    provisioner = Provisioner(cluster, cloud, clock, ids=ids, settings=settings)
+    provisioner = Provisioner(cluster, cloud, clock, ids=ids, settings=SETTINGS)
     parts = Real(admin, cluster, cloud, provisioner)
     yield parts
     if parts.running is not None:
@@ -119,6 +119,12 @@ async def pods_of(real: Real) -> list[dict[str, Any]]:
     return [p for p in listing.items if p["metadata"]["name"].startswith("jupyter-thirty-")]
 
 
+async def claims_of(real: Real) -> list[dict[str, Any]]:
+    """Ours alone: other tests leave theirs on the same control plane."""
+    listing = await real.admin.list(CLAIMS, label_selector=SETTINGS.own_selector)
+    return list(listing.items)
+
+
 async def test_thirty_sessions_at_once_all_run_on_the_nodes_the_plan_named(real: Real) -> None:
     bodies = wanted()
     await asyncio.gather(*(real.admin.create(PODS, b, namespace=NAMESPACE) for b in bodies))
@@ -133,7 +139,7 @@ async def test_thirty_sessions_at_once_all_run_on_the_nodes_the_plan_named(real:
     pods = await until(all_running, 60)
     assert len({p["metadata"]["uid"] for p in pods}) == len(bodies), "none twice"
 
-    claims = [wire.read_claim(c) for c in (await real.admin.list(CLAIMS)).items]
+    claims = [wire.read_claim(c) for c in await claims_of(real)]
     node_of = {claim.name: claim.node_name for claim in claims}
     companies = {frozenset(claim.sessions) for claim in plan.claims}
     assert {frozenset(claim.sessions) for claim in claims} == companies, "the plan was executed"
@@ -154,7 +160,7 @@ async def test_thirty_sessions_at_once_all_run_on_the_nodes_the_plan_named(real:
     ))  # fmt: skip
 
     async def all_given_back() -> bool:
-        return not real.cloud.live() and not (await real.admin.list(CLAIMS)).items
+        return not real.cloud.live() and not await claims_of(real)
 
     await until(all_given_back, 30)
     left = {n["metadata"]["name"] for n in (await real.admin.list(NODES)).items}

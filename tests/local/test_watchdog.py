@@ -46,6 +46,13 @@ def wait_until(condition, seconds=10.0):
         time.sleep(0.02)
 
 
+def wait_until_gone(pids, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while left := marks.alive(pids):
+        assert time.monotonic() < deadline, {pid: (_line(pid), _status(pid)) for pid in left}
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def parent(request, tmp_path):
     demo_id = f"test-{os.getpid()}-{time.monotonic_ns()}"
@@ -69,7 +76,7 @@ def test_sigkill_of_the_parent_leaves_no_process_port_or_folder(parent):
     assert len(marks.alive(pids)) == 3
     socket.create_connection(("127.0.0.1", port)).close()
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not marks.alive(pids))
+    wait_until_gone(pids)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
     assert not folder.exists()
@@ -84,7 +91,7 @@ def test_the_watchdog_outlives_interrupts(parent):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(watchdog, number)
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not marks.alive(pids))
+    wait_until_gone(pids)
     assert not folder.exists()
 
 
@@ -112,6 +119,10 @@ def test_other_marks_and_the_caller_itself_are_spared():
 
 def _children(pid):
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _status(pid):
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def _line(pid):

@@ -19,7 +19,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from ..errors import Defect, Expired, GpuJitError, Rejected, Unavailable
-from ..ports import Kind, Listing, WatchEvent
+from ..ports import LEASES, Kind, Listing, WatchEvent
 from .kubernetes_errors import error_of, raise_for
 
 Json = dict[str, Any]
@@ -29,13 +29,18 @@ REQUEST_SECONDS = 15.0
 WATCH_SECONDS = 45
 """Length of one watch: how long a connection that died without a word can go unnoticed."""
 CONNECTIONS = 32
-"""At most, watches included: each costs the server a handshake, and more would not be faster."""
+"""At most, watches included: each costs the server a handshake, and more would not be faster.
+
+Leases have two of their own: who can only renew behind all that work loses them for nothing.
+"""
+_LEASE_CONNECTIONS = 2
 _WATCH_SLACK_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 
 _WARM_UP_SECONDS = 30.0
 """An API server that has just started refuses what its roles allow until it has read them."""
 
+_LEASES_PATH = f"/apis/{LEASES.group}/"
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -56,7 +61,7 @@ class KubernetesCluster:
         self._configure = configure
         self._lock = asyncio.Lock()
         self._request_seconds, self._watch_seconds = request_seconds, watch_seconds
-        self._client: ApiClient | None = None
+        self._clients: dict[bool, ApiClient] = {}
         self._lost_at = float("-inf")
 
     @classmethod
@@ -94,9 +99,9 @@ class KubernetesCluster:
 
     async def close(self) -> None:
         """Close the connections."""
-        client: Any = self._client
-        self._client = None
-        if client is not None:
+        clients: Any = self._clients.values()
+        self._clients = {}
+        for client in clients:
             await client.close()
 
     async def list(
@@ -219,7 +224,7 @@ class KubernetesCluster:
         seconds: float = 0.0,
     ) -> aiohttp.ClientResponse:
         """The response with its headers; the body is still to be read."""
-        client = await self._connected()
+        client = await self._connected(for_leases=path.startswith(_LEASES_PATH))
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = client.configuration.host + path
@@ -253,19 +258,19 @@ class KubernetesCluster:
         what = str(error) or type(error).__name__
         return Unavailable(f"The Kubernetes API did not answer {method} {path}: {what[:256]}.")
 
-    async def _connected(self) -> ApiClient:
+    async def _connected(self, *, for_leases: bool) -> ApiClient:
         async with self._lock:
-            if self._client is None:
+            if for_leases not in self._clients:
                 target = Configuration()
                 try:
                     await self._configure(target)
                 except (config.ConfigException, OSError) as error:
                     raise Defect(f"The Kubernetes configuration cannot be used: {error}") from error
                 # The environment may name a proxy or certificates meant for the outside world.
-                target.connection_pool_maxsize = CONNECTIONS
+                target.connection_pool_maxsize = _LEASE_CONNECTIONS if for_leases else CONNECTIONS
                 target.client_session_kwargs = {"trust_env": not _is_loopback(target.host)}
-                self._client = ApiClient(target)
-            return self._client
+                self._clients[for_leases] = ApiClient(target)
+            return self._clients[for_leases]
 
 
 async def _hang_up(response: aiohttp.ClientResponse) -> None:

@@ -118,8 +118,8 @@ class Leader:
     async def _renew_while(self, task: asyncio.Future[None]) -> None:
         """Return when the lease is lost or not renewed in time; raise what the work raises."""
         renewed = self._clock.now()
-        while self._clock.now() - renewed < self._settings.lease_seconds * 2 / 3:
-            nap = asyncio.ensure_future(self._clock.sleep(self._retry_seconds))
+        while (left := renewed + self._settings.lease_seconds * 2 / 3 - self._clock.now()) > 0:
+            nap = asyncio.ensure_future(self._clock.sleep(min(self._retry_seconds, left)))
             await asyncio.wait([task, nap], return_when=asyncio.FIRST_COMPLETED)
             await _cancel(nap)
             if task.done():
@@ -127,7 +127,8 @@ class Leader:
                 return
             asked = self._clock.now()
             try:
-                async with asyncio.timeout(self._retry_seconds):
+                # A slow server is given time, but one lost request must not cost the whole term.
+                async with asyncio.timeout(max(self._retry_seconds, left / 2)):
                     lease = await self._read()
                     if (lease.get("spec") or {}).get("holderIdentity") != self._settings.identity:
                         return

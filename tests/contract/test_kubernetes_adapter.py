@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from worlds import connected
 
-from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
+from jupyter_gpu_jit.adapters.kubernetes import CONNECTIONS, KubernetesCluster
 from jupyter_gpu_jit.errors import (
     AlreadyExists,
     Conflict,
@@ -17,7 +17,7 @@ from jupyter_gpu_jit.errors import (
     Rejected,
     Unavailable,
 )
-from jupyter_gpu_jit.ports import PODS
+from jupyter_gpu_jit.ports import LEASES, PODS
 
 
 class Server:
@@ -131,6 +131,25 @@ async def test_no_answer_within_the_time_is_unavailable(server, cluster):
     server.answers.append(never)
     with pytest.raises(Unavailable, match="did not answer GET"):
         await cluster.get(PODS, "p", namespace="n")
+
+
+async def test_a_lease_is_renewed_however_much_other_work_is_under_way(server):
+    full, over = asyncio.Event(), asyncio.Event()
+
+    async def slow(request):
+        if len(server.requests) == CONNECTIONS:
+            full.set()
+        await over.wait()
+        return web.json_response({})
+
+    server.answers += [slow] * CONNECTIONS
+    async with connected(server.url, "t", request_seconds=30) as busy, asyncio.TaskGroup() as work:
+        for _ in range(CONNECTIONS):
+            work.create_task(busy.get(PODS, "p", namespace="n"))
+        await full.wait()
+        server.will(200, {"kind": "Lease"})
+        assert await busy.get(LEASES, "l", namespace="n") == {"kind": "Lease"}
+        over.set()
 
 
 async def test_nobody_listening_is_unavailable():

@@ -1,0 +1,198 @@
+"""The packing problem in numbers alone: shapes to serve, bins to buy, what limits them.
+
+Knows nothing of sessions, offerings or Kubernetes, so that every client of the engine (the
+planner, repacking, benchmarks) says what it has in the same few arrays. Made by ``problem``;
+solved by ``engine.pack``.
+
+Units are the caller's, as long as they are whole numbers: a size and a room may count millicores,
+MiB, GPUs, eighths of GPUs or pod slots. Money is micro-USD per hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import Defect
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+UNLIMITED = 1 << 40
+"""As many as anybody could want: the count limit of a bin that has none."""
+# Amounts are also computed with as floats, which hold whole numbers below 2**53 exactly.
+_MOST = 1 << 49
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``repeat`` nodes of bin ``bin``, each with ``counts[s]`` sessions of shape ``s``."""
+
+    bin: int
+    counts: tuple[int, ...]
+    repeat: int
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """S shapes, B bins, K resources, R side rows.
+
+    ``sizes[S,K]`` and ``demand[S]``; ``rooms[B,K]`` and ``costs[B]``; ``serves[B,S]`` says who
+    may use what; ``extra[B,S]`` is what one session adds to the cost of its node (the risk of an
+    interruption). At most ``limits[b]`` nodes of a bin are bought, and for each side row
+    ``rows[r] @ nodes <= row_limits[r]`` holds (a quota, a share of one Spot pool).
+    ``budget`` caps the cost of the whole, None does not.
+    """
+
+    sizes: Ints
+    demand: Ints
+    rooms: Ints
+    costs: Ints
+    serves: Bools
+    extra: Ints
+    limits: Ints
+    rows: Ints
+    row_limits: Ints
+    budget: int | None = None
+
+    @property
+    def shapes(self) -> int:
+        """How many shapes."""
+        return len(self.demand)
+
+    @property
+    def bins(self) -> int:
+        """How many bins."""
+        return len(self.costs)
+
+    @cached_property
+    def fits(self) -> Ints:
+        """How many of each shape alone a bin holds [B,S]; no more than are asked for."""
+        sizes = np.maximum(self.sizes, 1)
+        most = np.where(
+            self.sizes[None] > 0, self.rooms[:, None] // sizes[None], self.demand[None, :, None]
+        )
+        most[(self.rooms < 0).any(axis=1)] = 0
+        alone = most.min(axis=2, initial=UNLIMITED)
+        return np.where(self.serves, np.minimum(alone, self.demand), 0)
+
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether neither count limits nor side rows restrict what is bought."""
+        return not len(self.rows) and bool((self.limits >= UNLIMITED).all())
+
+    @cached_property
+    def has_extra(self) -> bool:
+        """Whether any session adds to the cost of its node."""
+        return bool(self.extra.any())
+
+    def cost(self, loads: Sequence[Load]) -> int:
+        """What these nodes cost together, micro-USD per hour."""
+        return sum(self.node_cost(load) * load.repeat for load in loads)
+
+    def node_cost(self, load: Load) -> int:
+        """What one such node costs, with what its sessions add."""
+        added = self.extra[load.bin] @ np.array(load.counts, dtype=np.int64)
+        return int(self.costs[load.bin] + added)
+
+    def served(self, loads: Sequence[Load]) -> Ints:
+        """Sessions of each shape that have a place on these nodes."""
+        total = np.zeros(self.shapes, dtype=np.int64)
+        for load in loads:
+            total += load.repeat * np.array(load.counts, dtype=np.int64)
+        return total
+
+    def bought(self, loads: Sequence[Load]) -> Ints:
+        """Nodes of each bin."""
+        total = np.zeros(self.bins, dtype=np.int64)
+        for load in loads:
+            total[load.bin] += load.repeat
+        return total
+
+    def holds(self, load: Load) -> bool:
+        """Whether the bin serves and has room for that filling."""
+        counts = np.array(load.counts, dtype=np.int64)
+        room = self.rooms[load.bin] - counts @ self.sizes
+        return bool((room >= 0).all() and (counts >= 0).all()) and not bool(
+            counts[~self.serves[load.bin]].any()
+        )
+
+    def allows(self, loads: Sequence[Load]) -> bool:
+        """Whether each load is possible and all together keep to limits, rows and budget."""
+        bought = self.bought(loads)
+        return (
+            all(self.holds(load) for load in loads)
+            and bool((self.served(loads) <= self.demand).all())
+            and bool((bought <= self.limits).all())
+            and bool((self.rows @ bought <= self.row_limits).all())
+            and (self.budget is None or self.cost(loads) <= self.budget)
+        )
+
+
+def problem(
+    sizes: ArrayLike,
+    demand: ArrayLike,
+    rooms: ArrayLike,
+    costs: ArrayLike,
+    *,
+    serves: ArrayLike | None = None,
+    extra: ArrayLike | None = None,
+    limits: ArrayLike | None = None,
+    rows: ArrayLike | None = None,
+    row_limits: ArrayLike | None = None,
+    budget: int | None = None,
+) -> Problem:
+    """A Problem from anything numpy takes; what is left out restricts nothing.
+
+    Raises Defect for numbers with which the engine cannot compute.
+    """
+    shape_sizes, asked, bin_rooms = _ints(sizes, 2), _ints(demand, 1), _ints(rooms, 2)
+    grid = (len(bin_rooms), len(asked))
+    made = Problem(
+        sizes=shape_sizes,
+        demand=asked,
+        rooms=bin_rooms,
+        costs=_ints(costs, 1),
+        serves=np.ones(grid, dtype=np.bool_) if serves is None else np.asarray(serves, np.bool_),
+        extra=np.zeros(grid, dtype=np.int64) if extra is None else _ints(extra, 2),
+        limits=np.full(grid[0], UNLIMITED) if limits is None else _ints(limits, 1),
+        rows=np.zeros((0, grid[0]), dtype=np.int64) if rows is None else _ints(rows, 2),
+        row_limits=np.zeros(0, dtype=np.int64) if row_limits is None else _ints(row_limits, 1),
+        budget=budget,
+    )
+    _check(made)
+    return made
+
+
+def _ints(values: ArrayLike, dimensions: int) -> Ints:
+    array: NDArray[Any] = np.asarray(values)
+    if array.ndim != dimensions or array.dtype.kind not in "iu":
+        raise Defect(f"A packing problem takes whole numbers in {dimensions} dimension(s).")
+    return array.astype(np.int64)
+
+
+def _check(made: Problem) -> None:
+    """Raise Defect where shapes of arrays disagree or a number is out of range."""
+    grid = (made.bins, made.shapes)
+    agree = (
+        made.sizes.shape[0] == made.shapes
+        and made.rooms.shape == (made.bins, made.sizes.shape[1])
+        and made.serves.shape == made.extra.shape == grid
+        and made.limits.shape == (made.bins,)
+        and made.rows.shape == (len(made.row_limits), made.bins)
+    )
+    if not agree:
+        raise Defect("The arrays of a packing problem do not fit together.")
+    for array, least in ((made.sizes, 0), (made.demand, 0), (made.costs, 1), (made.extra, 0)):
+        if array.size and array.min() < least:
+            raise Defect("Sizes, demands and extra costs are 0 or more, costs of bins 1 or more.")
+    if made.limits.size and min(made.limits.min(), made.rows.min(initial=0)) < 0:
+        raise Defect("Limits and coefficients of side rows are 0 or more.")
+    if max(made.rooms.max(initial=0), made.sizes.max(initial=0)) > _MOST:
+        raise Defect("Sizes and rooms are at most 2**49; count in larger units.")

@@ -26,8 +26,7 @@ UNCOUNTED = (
     "tests/sim/test_mishaps.py::test_a_single_fault",
     "tests/sim/test_mishaps.py::test_a_fault_in_the_class",
     "tests/sim/test_mutants.py",
-    "tests/sim/test_scenarios.py::test_slow",
-    "tests/sim/test_scenarios.py::test_lost",
+    "tests/sim/test_scenarios.py",
 )
 CHILDREN_ARE_MEASURED = "COVERAGE_PROCESS_CONFIG"
 

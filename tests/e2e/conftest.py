@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demo_process import Demo
+from demo_process import Demo, until
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+pytest.register_assert_rewrite("newcomer")
 
 # Chromium else asks the network for updates and the like.
 FLAGS = (
@@ -35,10 +37,22 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module", params=["real", "memory"])
-def demo(request: pytest.FixtureRequest, programs: Any) -> Iterator[Demo]:
-    demo = Demo(request.param)
+def plane(request: pytest.FixtureRequest) -> str:
+    """The demo's control plane; both, where the module does not say which."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def demo(plane: str, programs: Any) -> Iterator[Demo]:
+    demo = Demo(plane)
     yield demo
     demo.end()
+
+
+@pytest.fixture
+def fresh(demo: Demo) -> None:
+    """Nothing is left of the tests before: their nodes have been given back."""
+    until(lambda: not demo.claims() and not demo.user_nodes(), 60, "earlier nodes are given back")
 
 
 @pytest.fixture

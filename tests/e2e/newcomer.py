@@ -1,4 +1,8 @@
-"""What a newcomer does, in a browser: choose, wait, work, stop; on both control planes."""
+"""What a newcomer does, in a browser: choose, wait, work, stop.
+
+The tests of test_newcomer_memory and test_newcomer_kubernetes: a file each, so that they are
+played side by side.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +90,7 @@ def run_panel(page: Page, demo: Demo, user: str) -> None:
 
 
 def test_choose_wait_work_share_and_give_back(
-    demo: Demo, log_in: LogIn, shot: Shot, browser: Browser
+    demo: Demo, fresh: None, log_in: LogIn, shot: Shot, browser: Browser
 ) -> None:
     ann = log_in("ann")
     ann.goto(f"{demo.url}/hub/spawn")
@@ -154,7 +158,7 @@ def stop(page: Page, demo: Demo, user: str) -> None:
 
 
 def test_cancel_while_it_boots_leaves_nothing(
-    demo: Demo, log_in: LogIn, shot: Shot, browser: Browser
+    demo: Demo, fresh: None, log_in: LogIn, shot: Shot, browser: Browser
 ) -> None:
     page = log_in("eve")
     demo.choose(page, "l4")
@@ -166,7 +170,9 @@ def test_cancel_while_it_boots_leaves_nothing(
     until(lambda: not demo.claims() and not demo.user_nodes(), EMPTY_SECONDS, "the node is gone")
 
 
-def test_a_freed_seat_can_be_planned_again_within_two_seconds(demo: Demo, log_in: LogIn) -> None:
+def test_a_freed_seat_can_be_planned_again_within_two_seconds(
+    demo: Demo, fresh: None, log_in: LogIn
+) -> None:
     fay = log_in("fay")
     demo.choose(fay, "l4")
     wait_for_lab(fay, "fay")

@@ -384,7 +384,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do: placements, nodes to launch, refusals; prices of the *new* nodes only."""
+    """What to do: placements, nodes to launch, refusals; prices of the *new* nodes only.
+
+    No plan for the same sessions costs less than the lower bound; ``proven`` says that this one
+    costs no more. ``notes`` are for an admin: where the planner could not do what it should.
+    """
 
     placements: tuple[Placement, ...] = ()
     claims: tuple[PlannedClaim, ...] = ()
@@ -392,3 +396,14 @@ class Plan:
     usd_per_hour_micro: int = 0
     lower_bound_usd_per_hour_micro: int = 0
     patterns: tuple[Any, ...] = ()
+    proven: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """By what part of the lower bound the plan may be too dear; infinite without a bound."""
+        over = self.usd_per_hour_micro - self.lower_bound_usd_per_hour_micro
+        if over <= 0:
+            return 0.0
+        bound = self.lower_bound_usd_per_hour_micro
+        return over / bound if bound else float("inf")

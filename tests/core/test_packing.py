@@ -23,9 +23,9 @@ from packing_worlds import (
 )
 
 from jupyter_gpu_jit.catalogue import instance_types
-from jupyter_gpu_jit.core.model import Resources
+from jupyter_gpu_jit.core.model import Plan, Resources
 from jupyter_gpu_jit.core.nodes import NODE_TAINTS, node_labels, node_taints
-from jupyter_gpu_jit.core.packing import EMPTY, Policy, Warm, solve
+from jupyter_gpu_jit.core.packing import EMPTY, SETTLE_STEPS, Policy, Warm, solve
 from jupyter_gpu_jit.core.requirements import (
     CapacityPolicy,
     LabelRequirement,
@@ -178,13 +178,21 @@ def test_a_cpu_session_may_idle_a_gpu_when_no_cpu_type_can_serve_it():
     assert launched(solve(snapshot([big], TYPES))) == [("p4d.24xlarge", 1)]
 
 
-def test_cpu_sessions_ride_along_on_a_new_node_only_when_its_gpus_are_all_used():
+def test_cpu_sessions_ride_along_on_a_new_node_with_room():
     types = (kind("m5.xlarge", 1.0), kind("g6.xlarge", 0.3, gpus=1, cpu=8, model="L4"), A100)
     assert launched(solve(snapshot([l4("a"), session("b")], types))) == [("g6.xlarge", 2)]
-    assert launched(solve(snapshot([a100("a"), session("b")], types))) == [
-        ("m5.xlarge", 1),
-        ("p4d.24xlarge", 1),
-    ]
+    assert launched(solve(snapshot([a100("a"), session("b")], types))) == [("p4d.24xlarge", 2)]
+
+
+def test_a_gpu_node_that_is_cheaper_than_any_other_takes_cpu_sessions():
+    types = (kind("m5.xlarge", 0.31), L4)
+    assert launched(solve(snapshot([session("a")], types))) == [("g6.xlarge", 1)]
+
+
+def test_of_two_equally_cheap_nodes_the_one_without_gpus_takes_cpu_sessions():
+    types = (kind("m5.xlarge", 0.3), L4)
+    plan = solve(snapshot([session("a")], types))
+    assert {o.instance_type for o in plan.claims[0].offerings} == {"m5.xlarge"}
 
 
 def test_a_full_node_is_used_up_before_another_grows_for_cpu_sessions():
@@ -422,10 +430,33 @@ def test_the_oldest_of_equal_sessions_gets_the_scarce_seat():
     assert places(plan) == {"b": "c1"}
 
 
-def test_a_head_start_and_more_steps_change_nothing_yet():
+def test_a_head_start_of_another_kind_is_no_trouble():
     world = snapshot([l4("a"), session("b")], TYPES)
     plan = solve(world)
     assert solve(world, warm=EMPTY, steps=9) == solve(world, warm=Warm(patterns=(1,))) == plan
+
+
+def test_a_head_start_saves_the_search_for_patterns():
+    sizes = [(1, 2.5), (2, 3.5), (3, 7), (1.5, 9)]
+    waiting = [session(f"s{n}", 0, *sizes[n % 4]) for n in range(80)]
+    world = snapshot(waiting, instance_types())
+    settled = solve(world, steps=SETTLE_STEPS)
+    cold, warm = solve(world, steps=0), solve(world, warm=Warm(patterns=settled.patterns), steps=1)
+    assert warm.usd_per_hour_micro <= cold.usd_per_hour_micro
+    assert warm.gap < 0.01
+
+
+def test_patterns_of_shapes_and_types_that_are_gone_are_dropped():
+    before = solve(snapshot([l4("a"), l4("b"), session("c"), a100("d")], TYPES))
+    world = snapshot([l4("e"), session("f")], [CPU, L4])
+    assert solve(world, warm=Warm(patterns=before.patterns)) == solve(world)
+
+
+def test_a_plan_tells_how_far_it_may_be_from_the_best():
+    assert Plan(usd_per_hour_micro=110, lower_bound_usd_per_hour_micro=100).gap == 0.1
+    assert Plan(usd_per_hour_micro=100, lower_bound_usd_per_hour_micro=100).gap == 0
+    assert Plan(usd_per_hour_micro=1).gap == float("inf")
+    assert solve(snapshot([l4("a"), session("b")], TYPES)).proven
 
 
 # --- refusals -----------------------------------------------------------------------------------

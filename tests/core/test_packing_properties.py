@@ -148,11 +148,8 @@ def fitting(
 
 
 def alone(world: Snapshot, who: SessionRequest) -> list[int]:
-    """Prices of nodes for this session alone; with GPUs for a CPU-only one only if it must be."""
-    found = list(fitting(world, [who]))
-    if not who.resources.gpus:
-        found = [f for f in found if not f[0].allocatable.gpus] or found
-    return [sold.usd_per_hour_micro for _, sold in found]
+    """Prices of nodes for this session alone."""
+    return [sold.usd_per_hour_micro for _, sold in fitting(world, [who])]
 
 
 def by_place(world: Snapshot, plan: Plan) -> dict[str, list[SessionRequest]]:
@@ -263,19 +260,26 @@ def test_the_cap_holds_whichever_listed_offering_is_launched(world):
 
 @drawn
 @given(worlds())
-def test_a_cpu_session_idles_a_gpu_only_when_it_must(world):
-    plan = solve(world)
-    for place, group in by_place(world, plan).items():
-        spare = [s.residual.gpus for s in world.seats if s.place == place]
-        spare += [
-            next(t for t in world.instance_types if t.name == sold.instance_type).allocatable.gpus
-            for claim in plan.claims
-            if claim.key == place
-            for sold in claim.offerings
-        ]
-        for who in group:
-            if not who.resources.gpus and max(spare) > total(group).gpus:
+def test_a_cpu_session_idles_a_gpu_of_a_seat_only_when_it_must(world):
+    groups = by_place(world, solve(world))
+    for node in world.seats:
+        for who in groups[node.place]:
+            if not who.resources.gpus and node.residual.gpus > total(groups[node.place]).gpus:
                 assert all(of.allocatable.gpus for of, _ in fitting(world, [who]))
+
+
+@drawn
+@given(worlds())
+def test_a_new_node_idles_a_gpu_under_a_cpu_session_only_when_that_is_cheaper(world):
+    plan = solve(world)
+    groups = by_place(world, plan)
+    for claim in plan.claims:
+        group = groups[claim.key]
+        if any(not who.resources.gpus for who in group):
+            found = [(o.usd_per_hour_micro, t.allocatable.gpus) for t, o in fitting(world, group)]
+            gpus = {t.name: t.allocatable.gpus for t in world.instance_types}
+            most = max(min(found)[1], total(group).gpus)
+            assert all(gpus[sold.instance_type] <= most for sold in claim.offerings)
 
 
 def optimum(world: Snapshot, group: Sequence[SessionRequest]) -> int:

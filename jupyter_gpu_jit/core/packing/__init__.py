@@ -1,13 +1,25 @@
 """The planner: who sits where, what to launch, and why somebody has to wait.
 
-Called by the provisioner (``solve``) and by the service (``quote``). A greedy planner for now;
-the interface is made for one that improves its answer with ``warm`` and ``steps``.
+Called by the provisioner (``solve``) and by the service (``quote``). The first answer and a
+settled one are two calls with different ``steps``; ``warm`` hands on what an earlier plan found.
+Under it lies an engine that knows only numbers (``engine.pack`` on a ``problem.Problem``).
 """
 
 from __future__ import annotations
 
+from .engine import FIRST_STEPS, SETTLE_STEPS
 from .policy import EMPTY, Policy, Warm
 from .quotes import Quote, WaitModel, quote
 from .solver import solve
 
-__all__ = ["EMPTY", "Policy", "Quote", "WaitModel", "Warm", "quote", "solve"]
+__all__ = [
+    "EMPTY",
+    "FIRST_STEPS",
+    "SETTLE_STEPS",
+    "Policy",
+    "Quote",
+    "WaitModel",
+    "Warm",
+    "quote",
+    "solve",
+]

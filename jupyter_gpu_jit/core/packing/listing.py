@@ -14,46 +14,51 @@ from .shapes import times
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """A filling as one thing to hold: which shapes (a bit mask), how much, may GPUs lie idle."""
+    """A filling as one thing to hold: which shapes (a bit mask), how much, any CPU-only ones."""
 
     shapes: int
     total: Resources
-    may_idle_gpus: bool
+    has_cpu_only: bool
 
 
 def offerings_for(market: Market, filling: Filling, policy: Policy) -> tuple[Offering, ...]:
     """Every pool that holds the whole filling and serves each of its sessions, cheapest first.
 
-    At most ``policy.max_offerings``, none dearer than ``policy.price_factor`` times the cheapest.
+    At most ``policy.max_offerings``, none dearer than ``policy.price_factor`` times the cheapest,
+    and where CPU-only sessions ride along none that leaves more GPUs idle than the cheapest.
     """
     load = _load(market, filling)
     holders = [entry for entry in market.entries if _holds(market, entry, load)]
-    cheapest = (next(_serving(market, entry, load), None) for entry in holders)
-    prices = [pool.usd_per_hour_micro for pool in cheapest if pool is not None]
-    limit = int(min(prices) * policy.price_factor)
+    pools = [(pool, entry) for entry in holders for pool in _serving(market, entry, load)]
+    cheapest, holder = min(pools, key=_cheap_without_idle_gpus)
+    limit = int(cheapest.usd_per_hour_micro * policy.price_factor)
+    gpus = max(holder.room.gpus, load.total.gpus)
     listed = [
         pool
-        for entry in holders
-        for pool in _serving(market, entry, load)
-        if pool.usd_per_hour_micro <= limit
+        for pool, entry in pools
+        if pool.usd_per_hour_micro <= limit and (not load.has_cpu_only or entry.room.gpus <= gpus)
     ]
     return tuple(sorted(listed, key=by_price)[: policy.max_offerings])
 
 
+def _cheap_without_idle_gpus(each: tuple[Offering, Entry]) -> tuple[int, int]:
+    pool, entry = each
+    return pool.usd_per_hour_micro, entry.room.gpus
+
+
 def _load(market: Market, filling: Filling) -> _Load:
-    total = Resources()
-    for shape, count in zip(market.shapes, filling, strict=True):
-        total = total + times(shape.size, count)
     present = [i for i, count in enumerate(filling) if count]
-    may_idle_gpus = all(not market.shapes[i].cpu_only or market.stranded[i] for i in present)
-    return _Load(sum(1 << i for i in present), total, may_idle_gpus)
+    total = Resources()
+    for i in present:
+        total = total + times(market.shapes[i].size, filling[i])
+    has_cpu_only = any(market.shapes[i].cpu_only for i in present)
+    return _Load(sum(1 << i for i in present), total, has_cpu_only)
 
 
 def _holds(market: Market, entry: Entry, load: _Load) -> bool:
     if market.matcher.type_mask(entry) & load.shapes != load.shapes:
         return False
-    all_busy = entry.room.gpus <= load.total.gpus
-    return load.total.fits_in(entry.room) and (load.may_idle_gpus or all_busy)
+    return load.total.fits_in(entry.room)
 
 
 def _serving(market: Market, entry: Entry, load: _Load) -> Iterator[Offering]:

@@ -44,9 +44,10 @@ class Problem:
     """S shapes, B bins, K resources, R side rows.
 
     ``sizes[S,K]`` and ``demand[S]``; ``rooms[B,K]`` and ``costs[B]``; ``serves[B,S]`` says who
-    may use what; ``extra[B,S]`` is what one session adds to the cost of its node (the risk of an
-    interruption). At most ``limits[b]`` nodes of a bin are bought, and for each side row
-    ``rows[r] @ nodes <= row_limits[r]`` holds (a quota, a share of one Spot pool).
+    may use what. ``extra[B,S]`` is what one session adds to the cost of its node (the risk of an
+    interruption). At most ``limits[b]`` nodes of a bin are bought (a bin that costs nothing needs
+    a limit), and for each side row ``rows[r] @ nodes <= row_limits[r]`` holds (a quota, a share
+    of one Spot pool).
     ``budget`` caps the cost of the whole, None does not.
     """
 
@@ -189,10 +190,10 @@ def _check(made: Problem) -> None:
     )
     if not agree:
         raise Defect("The arrays of a packing problem do not fit together.")
-    for array, least in ((made.sizes, 0), (made.demand, 0), (made.costs, 1), (made.extra, 0)):
-        if array.size and array.min() < least:
-            raise Defect("Sizes, demands and extra costs are 0 or more, costs of bins 1 or more.")
-    if made.limits.size and min(made.limits.min(), made.rows.min(initial=0)) < 0:
-        raise Defect("Limits and coefficients of side rows are 0 or more.")
+    arrays = (made.sizes, made.demand, made.costs, made.extra, made.limits, made.rows)
+    if any(array.min(initial=0) < 0 for array in arrays):
+        raise Defect("Sizes, demands, costs, limits and side rows are 0 or more.")
+    if (made.costs[made.limits >= UNLIMITED] == 0).any():
+        raise Defect("A bin that costs nothing needs a count limit.")
     if max(made.rooms.max(initial=0), made.sizes.max(initial=0)) > _MOST:
         raise Defect("Sizes and rooms are at most 2**49; count in larger units.")

@@ -10,27 +10,35 @@ from dataclasses import dataclass, field, replace
 
 from ..model import Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
-from .bound import lower_bound
+from .engine import FIRST_STEPS, Answer, pack
 from .explain import SEAT_MAY_FREE, Explanation, explain, over_budget
-from .fillings import Buyer, Filling, Market, Purchase, open_market
+from .fillings import Filling, Market, open_market
 from .listing import offerings_for, within
 from .market import Entry, entries, is_stranded
+from .memory import recalled, remembered
 from .policy import DEFAULT, EMPTY, Policy, Warm
 from .seats import Seating, serves
 from .shapes import group, in_order
+from .sunk import bound_with_seats
 
 NEW = "New"
 
 
 def solve(
-    snapshot: Snapshot, policy: Policy = DEFAULT, *, warm: Warm = EMPTY, steps: int = 0
+    snapshot: Snapshot,
+    policy: Policy = DEFAULT,
+    *,
+    warm: Warm = EMPTY,
+    steps: int = FIRST_STEPS,
 ) -> Plan:
     """Place every waiting session or say why not; ``usd_per_hour_micro`` is of new nodes only.
 
-    ``warm`` and ``steps`` are for improving on the first answer; this planner's first answer is
-    its only one, so they change nothing.
+    One step is one round of column generation. 0 steps: the greedy plan, exact for up to 20
+    sessions; the default: what a waiting user can afford; ``SETTLE_STEPS``: until nothing is left
+    to find, with a thorough certificate. ``warm`` takes the patterns of an earlier plan.
     """
-    return work_out(snapshot, policy, entries(snapshot.instance_types, policy)).plan
+    eligible = entries(snapshot.instance_types, policy)
+    return work_out(snapshot, policy, eligible, warm=warm, steps=steps).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +49,25 @@ class Solution:
     reasons: Mapping[str, Explanation] = field(default_factory=dict)
 
 
-def work_out(snapshot: Snapshot, policy: Policy, eligible: tuple[Entry, ...]) -> Solution:
+def work_out(
+    snapshot: Snapshot,
+    policy: Policy,
+    eligible: tuple[Entry, ...],
+    *,
+    warm: Warm = EMPTY,
+    steps: int = FIRST_STEPS,
+) -> Solution:
     """The same with the eligible types at hand, for callers who solve often (quotes)."""
     sessions = in_order(snapshot.waiting)
     shapes = group(sessions)
     seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))
     left = seating.fill(sessions)
     if not left:
-        return Solution(Plan(placements=_sorted(seating.placements)))
-    return _Buying(snapshot, policy, open_market(eligible, shapes)).solution(seating, left)
+        return Solution(
+            Plan(placements=_sorted(seating.placements), proven=True, patterns=warm.patterns)
+        )
+    buying = _Buying(snapshot, policy, open_market(eligible, shapes), warm=warm, steps=steps)
+    return buying.solution(seating, left)
 
 
 def _sorted(placements: Sequence[Placement]) -> tuple[Placement, ...]:
@@ -63,11 +81,6 @@ def _budget(snapshot: Snapshot) -> int | None:
     return snapshot.max_usd_per_hour_micro - sum(s.usd_per_hour_micro for s in snapshot.seats)
 
 
-def _unserved_and_price(bought: tuple[Buyer, list[Purchase]]) -> tuple[int, int]:
-    buyer, purchases = bought
-    return (sum(buyer.demand), sum(p.bin.price * p.repeat for p in purchases))
-
-
 @dataclass
 class _Buying:
     """The second half of a solve: nodes for whom no seat exists."""
@@ -75,6 +88,8 @@ class _Buying:
     snapshot: Snapshot
     policy: Policy
     market: Market
+    warm: Warm
+    steps: int
     queues: list[list[str]] = field(default_factory=list)
 
     def solution(self, seating: Seating, left: Sequence[SessionRequest]) -> Solution:
@@ -83,64 +98,71 @@ class _Buying:
             [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
         ]
         budget = _budget(self.snapshot)
-        buyer, purchases = self._bought(budget)
-        claims = within(self._claims(purchases), budget)
+        packed = self._packed(budget)
+        claims = within(self._claims(packed), budget)
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
-        reasons = self._reasons(buyer)
+        reasons = self._reasons(budget, packed.cost)
+        cost = total_usd_per_hour_micro(c.offerings[0] for c in claims)
+        bound = min(self._bound(packed), cost)
         plan = Plan(
             placements=_sorted([*seating.placements, *placed]),
             claims=claims,
             refused=tuple(reasons[uid].refusal(uid) for uid in sorted(reasons)),
-            usd_per_hour_micro=total_usd_per_hour_micro(c.offerings[0] for c in claims),
-            lower_bound_usd_per_hour_micro=self._bound(),
+            usd_per_hour_micro=cost,
+            lower_bound_usd_per_hour_micro=bound,
+            proven=bound == cost,
+            patterns=remembered(self.market, packed.patterns),
+            notes=packed.notes,
         )
         return Solution(plan, reasons)
 
-    def _bought(self, budget: int | None) -> tuple[Buyer, list[Purchase]]:
-        """Everybody together, or GPU sessions first: whichever serves more, then costs less."""
-        tried: list[tuple[Buyer, list[Purchase]]] = []
-        for way in (Buyer.buy, Buyer.buy_apart) if self.market.is_mixed else (Buyer.buy,):
-            buyer = Buyer(self.market, [len(q) for q in self.queues], budget=budget)
-            tried.append((buyer, way(buyer)))
-        return min(tried, key=_unserved_and_price)
+    def _packed(self, budget: int | None) -> Answer:
+        problem = self.market.problem([len(queue) for queue in self.queues], budget)
+        hints = recalled(self.market, self.warm.patterns)
+        return pack(problem, hints=hints, steps=self.steps)
 
-    def _claims(self, purchases: Sequence[Purchase]) -> list[PlannedClaim]:
+    def _claims(self, packed: Answer) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []
-        for purchase in purchases:
-            offerings = offerings_for(self.market, purchase.filling, self.policy)
-            for _ in range(purchase.repeat):
+        for load in packed.loads:
+            offerings = offerings_for(self.market, load.counts, self.policy)
+            for _ in range(load.repeat):
                 key = f"new-{len(claims) + 1}"
-                sessions = tuple(self._take(purchase.filling))
+                sessions = tuple(self._take(load.counts))
                 claims.append(PlannedClaim(key=key, offerings=offerings, sessions=sessions))
         return claims
 
     def _take(self, filling: Filling) -> list[str]:
         """The next sessions in line, removed from their queues."""
-        taken = [queue[:count] for queue, count in zip(self.queues, filling, strict=True)]
-        self.queues = [queue[count:] for queue, count in zip(self.queues, filling, strict=True)]
-        return [uid for uids in taken for uid in uids]
+        taken: list[str] = []
+        for queue, count in zip(self.queues, filling, strict=True):
+            if count:
+                taken += queue[:count]
+                del queue[:count]
+        return taken
 
-    def _reasons(self, buyer: Buyer) -> dict[str, Explanation]:
+    def _reasons(self, budget: int | None, spent: int) -> dict[str, Explanation]:
         """Why each session still in a queue is there; sessions of a shape share one reason."""
+        left = None if budget is None else budget - spent
         reasons: dict[str, Explanation] = {}
         for i, queue in enumerate(self.queues):
             if queue:
-                reasons.update(dict.fromkeys(queue, self._why(i, buyer)))
+                reasons.update(dict.fromkeys(queue, self._why(i, left)))
         return reasons
 
-    def _why(self, index: int, buyer: Buyer) -> Explanation:
+    def _why(self, index: int, money_left: int | None) -> Explanation:
         shape, cap = self.market.shapes[index], self.snapshot.max_usd_per_hour_micro
-        prices = [b.price for b in self.market.bins if b.leads[index]]
-        if prices and cap is not None and buyer.budget is not None:
-            return over_budget(min(prices), buyer.budget, cap)
+        prices = [b.price for b in self.market.bins if b.mask >> index & 1]
+        if prices and cap is not None and money_left is not None:
+            return over_budget(min(prices), money_left, cap)
         why = explain(shape, self.market.entries)
         if any(shape.size.fits_in(s.total) and serves(shape, s) for s in self.snapshot.seats):
             return replace(why, temporary=True, alternative=why.alternative or SEAT_MAY_FREE)
         return why
 
-    def _bound(self) -> int:
-        counts = [
+    def _bound(self, packed: Answer) -> int:
+        """Least cost of new nodes that seats those with a place, wherever they might sit."""
+        placed = [
             len(shape.sessions) - len(queue)
             for shape, queue in zip(self.market.shapes, self.queues, strict=True)
         ]
-        return lower_bound(self.market, counts, self.snapshot.seats)
+        return bound_with_seats(self.market, placed, self.snapshot.seats, packed)

@@ -1,0 +1,113 @@
+"""Filling bins by the thousand: many bins, each in several orders, in a few numpy calls.
+
+A filling takes the shapes of a bin one after the other, each as often as room and demand allow.
+What makes it good is the order: what a session is worth for the share of the bin it takes, where
+the share is weighed in several ways. Used by the greedy planner and by column generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .problem import Floats, Ints, Problem
+
+# Added to a room so that rounding cannot turn an exact fit into a miss, nor a miss into a fit.
+_HALF = 0.5
+# Stands for "any number of them" where a shape uses none of a resource.
+_PLENTY = 1e9
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A problem as floats, laid out for filling: resources first."""
+
+    problem: Problem
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """[K,S]."""
+        return np.ascontiguousarray(self.problem.sizes.T, dtype=np.float64)
+
+    @cached_property
+    def per_unit(self) -> Floats:
+        """One over the size [K,S]."""
+        return np.where(self.sizes > 0, 1.0 / np.maximum(self.sizes, 1.0), _PLENTY)
+
+    @cached_property
+    def rooms(self) -> Floats:
+        """[K,B]."""
+        return np.ascontiguousarray(self.problem.rooms.T, dtype=np.float64)
+
+    @cached_property
+    def fits(self) -> Floats:
+        """[B,S]."""
+        return self.problem.fits.astype(np.float64)
+
+    @cached_property
+    def costs(self) -> Floats:
+        """[B]; never 0, so that worth per cost is a number."""
+        return np.maximum(self.problem.costs, 1).astype(np.float64)
+
+    @cached_property
+    def extra(self) -> Floats:
+        """[B,S]."""
+        return self.problem.extra.astype(np.float64)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """The share of each resource of a bin that one session takes [K,B,S]."""
+        rooms = np.maximum(self.rooms, 1.0)
+        return self.sizes[:, None, :] / rooms[:, :, None]
+
+    @cached_property
+    def weighed(self) -> Floats:
+        """Shares summed under each fixed weighing of the resources [W,B,S]."""
+        largest = self.shares.max(axis=0)
+        mean = self.shares.mean(axis=0)
+        leaning = [0.5 * share + 0.5 * mean for share in self.shares if share.any()]
+        return np.stack([mean, largest, *leaning]) + _TINY
+
+    def worth(self, duals: Floats) -> Floats:
+        """What a session is worth in each bin, less what it adds to the cost there [B,S]."""
+        if self.problem.has_extra:
+            return np.asarray(duals - self.extra)
+        return np.broadcast_to(duals, self.fits.shape)
+
+    def fill(self, bins: Ints, density: Floats, caps: Floats) -> Floats:
+        """Fill ``bins[n]`` with at most ``caps[n,S]``, densest first; only what has density > 0."""
+        useful = np.where(caps > 0, density, 0.0)
+        order = np.argsort(-useful, axis=1, kind="stable")
+        caps = np.where(useful > 0, caps, 0.0)
+        room, every = self.rooms[:, bins] + _HALF, np.arange(len(bins))
+        counts = np.zeros_like(caps)
+        for position in range(int((useful > 0).sum(axis=1).max(initial=0))):
+            shape = order[:, position]
+            taken = np.floor((room * self.per_unit[:, shape]).min(axis=0))
+            np.minimum(taken, caps[every, shape], out=taken)
+            room -= taken * self.sizes[:, shape]
+            counts[every, shape] = taken
+        return counts
+
+    def fill_all(
+        self, bins: Ints, densities: Sequence[Floats], caps: Floats
+    ) -> tuple[Ints, Floats]:
+        """The same bins once in each order: bins [n] and counts [n,S], without repetitions."""
+        rows = np.concatenate([bins] * len(densities))
+        density = np.concatenate(list(densities))
+        counts = self.fill(rows, density, np.concatenate([caps] * len(densities)))
+        return distinct(rows, counts)
+
+
+def distinct(bins: Ints, counts: Floats) -> tuple[Ints, Floats]:
+    """Without rows that say the same as an earlier one, and without empty ones."""
+    seen: dict[bytes, int] = {}
+    keys = np.column_stack([bins.astype(np.int16), counts.astype(np.int16)])
+    for row in np.flatnonzero(counts.sum(axis=1)).tolist():
+        seen.setdefault(keys[row].tobytes(), row)
+    kept = np.array(list(seen.values()), dtype=np.int64)
+    return bins[kept], counts[kept]

@@ -1,0 +1,148 @@
+"""The first answer: buy what is worth most for its price, until nobody waits.
+
+A session is worth what one of its shape costs at best. Every bin is filled in several orders at
+once; the fillings worth most are bought as often as they repeat; then worth is reckoned again for
+those left. Always run, so that there is a plan whatever happens to the finer methods; also
+places what is left over when the integer plan has taken whole nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .fills import Grid
+from .problem import UNLIMITED, Floats, Ints, Load, Problem
+
+# A filling is bought in the same round as the best one when it is worth that part of it.
+_NEARLY = 0.985
+
+
+@dataclass
+class Purse:
+    """What may still be bought: nodes of each bin, of each side row, and money."""
+
+    problem: Problem
+    left: Ints
+    rows_left: Ints
+    money: int | None
+
+    @classmethod
+    def of(cls, problem: Problem) -> Purse:
+        """Nothing bought yet."""
+        return cls(problem, problem.limits.copy(), problem.row_limits.copy(), problem.budget)
+
+    @property
+    def is_bottomless(self) -> bool:
+        """Whether everything may be bought any number of times."""
+        return self.problem.is_free and self.money is None
+
+    def most(self, bin_: int, cost: int) -> int:
+        """How many nodes of the bin may be bought at that cost each."""
+        most = int(self.left[bin_])
+        if self.money is not None and cost:
+            most = min(most, self.money // cost)
+        column = self.problem.rows[:, bin_]
+        uses = column > 0
+        return min(most, int((self.rows_left[uses] // column[uses]).min(initial=most)))
+
+    def pay(self, bin_: int, cost: int, nodes: int) -> None:
+        """Take that many nodes."""
+        self.left[bin_] -= nodes
+        self.rows_left = self.rows_left - self.problem.rows[:, bin_] * nodes
+        if self.money is not None:
+            self.money -= cost * nodes
+
+    def affordable(self) -> Ints:
+        """Bins of which at least one may be bought."""
+        fine = self.left > 0
+        if self.money is not None:
+            fine &= self.problem.costs <= self.money
+        if len(self.rows_left):
+            fine &= (self.problem.rows <= self.rows_left[:, None]).all(axis=0)
+        return np.flatnonzero(fine)
+
+
+@dataclass
+class Greedy:
+    """One run: ``remaining`` falls and ``loads`` grow."""
+
+    grid: Grid
+    remaining: Ints
+    purse: Purse
+    duals: Floats | None = None
+    loads: list[Load] = field(default_factory=list)
+
+    def run(self) -> list[Load]:
+        """Buy until nobody waits or nothing more may be bought."""
+        while self.remaining.any() and self._round():
+            pass
+        return self.loads
+
+    def _round(self) -> bool:
+        bins = self.purse.affordable()
+        caps = np.minimum(self.grid.fits[bins], self.remaining)
+        useful = caps.any(axis=1)
+        bins, caps = bins[useful], caps[useful]
+        if not len(bins):
+            return False
+        worth = self._worth(bins, caps)
+        densities = [worth / weighed[bins] for weighed in self.grid.weighed]
+        rows, counts = self.grid.fill_all(bins, densities, caps)
+        value = np.einsum("ns,ns->n", counts, worth[np.searchsorted(bins, rows)])
+        return self._buy(rows, counts, value / self.grid.costs[rows])
+
+    def _worth(self, bins: Ints, caps: Floats) -> Floats:
+        """What a session is worth in each bin [n,S]: what it would cost at best."""
+        with np.errstate(divide="ignore"):
+            alone = self.grid.costs[bins, None] / caps
+        if self.grid.problem.has_extra:
+            alone = alone + self.grid.extra[bins]
+        cheapest = alone.min(axis=0)
+        cheapest[~np.isfinite(cheapest)] = 0.0
+        if self.duals is not None:
+            cheapest = np.maximum(np.minimum(self.duals, cheapest), 1e-6 * cheapest)
+        return np.maximum(self.grid.worth(cheapest)[bins], 1e-9)
+
+    def _buy(self, rows: Ints, counts: Floats, ratio: Floats) -> bool:
+        order = np.argsort(-ratio, kind="stable")
+        least = ratio[order[0]] * _NEARLY if len(order) else 0.0
+        bought = False
+        for row in order[: int((ratio >= least).sum())].tolist():
+            filling = counts[row].astype(np.int64)
+            bought |= self._take(int(rows[row]), filling)
+        return bought
+
+    def _take(self, bin_: int, filling: Ints) -> bool:
+        used = np.flatnonzero(filling)
+        repeat = int((self.remaining[used] // filling[used]).min())
+        if not repeat:
+            return False
+        bin_ = self._right_size(bin_, filling)
+        cost = int(self.grid.problem.costs[bin_] + self.grid.problem.extra[bin_] @ filling)
+        repeat = min(repeat, self.purse.most(bin_, cost))
+        if repeat < 1:
+            return False
+        self.loads.append(Load(bin_, tuple(filling.tolist()), repeat))
+        self.purse.pay(bin_, cost, repeat)
+        self.remaining = self.remaining - repeat * filling
+        return True
+
+    def _right_size(self, bin_: int, filling: Ints) -> int:
+        """The cheapest bin that holds the filling, where one may choose freely."""
+        return right_size(self.grid.problem, filling, bin_) if self.purse.is_bottomless else bin_
+
+
+def right_size(problem: Problem, filling: Ints, bin_: int) -> int:
+    """The cheapest bin that serves and holds the filling; ``bin_`` unless another is cheaper."""
+    needed = filling @ problem.sizes
+    holds = problem.serves[:, filling > 0].all(axis=1) & (problem.rooms >= needed).all(axis=1)
+    costs = np.where(holds, problem.costs + problem.extra @ filling, UNLIMITED)
+    best = int(costs.argmin())
+    return best if costs[best] < costs[bin_] else bin_
+
+
+def greedy(grid: Grid, remaining: Ints, purse: Purse, duals: Floats | None = None) -> list[Load]:
+    """Nodes for whom remains; worth by ``duals`` where they are known."""
+    return Greedy(grid, remaining.copy(), purse, duals).run()

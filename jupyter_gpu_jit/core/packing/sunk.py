@@ -1,0 +1,67 @@
+"""The bound of a plan when there are seats: they are bins that cost nothing, each there once.
+
+The plan itself fills seats by rule (seats.py). Its bound must hold for every other way to share
+out seats and new nodes, so it is proven anew for all sessions that have a place, with the seats
+among the bins. Called by the solver where some seat could take somebody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..model import Resources, Seat
+from .engine import Answer
+from .fillings import Market, sizes
+from .fills import Grid
+from .master import Duals
+from .problem import Problem
+from .proof import QUICK, prove
+from .search import Pricer
+from .seats import serves
+
+
+def bound_with_seats(
+    market: Market, placed: Sequence[int], seats: Sequence[Seat], packed: Answer
+) -> int:
+    """Micro-USD per hour that any plan seating ``placed`` sessions of each shape spends on new
+    nodes at least.
+    """
+    kinds = _useful(market, placed, seats)
+    if not kinds or packed.duals is None:
+        return packed.lower_bound
+    extended = _extended(market.problem(placed), kinds)
+    duals = Duals(packed.duals, np.zeros(extended.bins), np.zeros(0))
+    return prove(Pricer(Grid(extended)), duals, QUICK).value
+
+
+def _useful(
+    market: Market, placed: Sequence[int], seats: Sequence[Seat]
+) -> Counter[tuple[Resources, int]]:
+    """How many seats there are of each room and set of shapes, of those that could take any."""
+    kinds: Counter[tuple[Resources, int]] = Counter()
+    asked = [i for i, count in enumerate(placed) if count]
+    for seat in seats:
+        able = (i for i in asked if market.shapes[i].size.fits_in(seat.residual))
+        mask = sum(1 << i for i in able if serves(market.shapes[i], seat))
+        if mask:
+            kinds[seat.residual, mask] += 1
+    return kinds
+
+
+def _extended(problem: Problem, kinds: Counter[tuple[Resources, int]]) -> Problem:
+    """The problem with seats among its bins."""
+    shapes = range(problem.shapes)
+    serves = [[bool(mask >> shape & 1) for shape in shapes] for _, mask in kinds]
+    return replace(
+        problem,
+        rooms=np.vstack([problem.rooms, sizes([room for room, _ in kinds])]),
+        costs=np.concatenate([problem.costs, np.zeros(len(kinds), dtype=np.int64)]),
+        serves=np.vstack([problem.serves, np.array(serves, dtype=np.bool_)]),
+        extra=np.vstack([problem.extra, np.zeros((len(kinds), problem.shapes), dtype=np.int64)]),
+        limits=np.concatenate([problem.limits, np.array(list(kinds.values()), dtype=np.int64)]),
+        rows=np.hstack([problem.rows, np.zeros((len(problem.rows), len(kinds)), dtype=np.int64)]),
+    )

@@ -6,9 +6,9 @@ starts take much longer, and no single figure can be right for those.
 
 from __future__ import annotations
 
+from functools import cache
 from statistics import median
 
-import pytest
 from simkit import virtually
 
 from jupyter_gpu_jit.core import wire
@@ -56,30 +56,21 @@ async def starts(world: World) -> list[tuple[float, float]]:
     return found
 
 
-@pytest.fixture(scope="module")
+@cache
 def waits() -> list[tuple[float, float]]:
-    """Told and true seconds of all starts of all seeds."""
-    found = []
+    """Told and true seconds of all starts of all seeds; in a test's call, where nothing traces."""
+    found: list[tuple[float, float]] = []
     for seed in SEEDS:
         _, one = virtually(lambda seed=seed: play(starts, seed=seed), seed=seed)
         found += one
     return found
 
 
-def near(waits: list[tuple[float, float]]) -> float:
-    """The share of starts whose told time is within half of the true one."""
-    return sum(abs(told - true) <= WITHIN * true for told, true in waits) / len(waits)
+def test_most_starts_take_about_as_long_as_was_told():
+    near = [abs(told - true) <= WITHIN * true for told, true in waits()]
+    assert len(near) >= 200
+    assert sum(near) / len(near) >= SHARE, sorted(told / true for told, true in waits())
 
 
-def test_most_starts_take_about_as_long_as_was_told(waits):
-    assert len(waits) >= 200
-    assert near(waits) >= SHARE, sorted(told / true for told, true in waits)
-
-
-def test_it_is_neither_a_promise_nor_an_excuse(waits):
-    assert 0.8 < median(told / true for told, true in waits) < 1.25
-
-
-@pytest.mark.parametrize("times", [0.4, 1.8])
-def test_another_figure_would_not_do(waits, times):
-    assert near([(told * times, true) for told, true in waits]) < SHARE
+def test_it_is_neither_a_promise_nor_an_excuse():
+    assert 0.8 < median(told / true for told, true in waits()) < 1.25

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from .quotas import Quota
 from .requirements import CapacityPolicy, CapacityType, Requirements, Taint
 
 
@@ -120,18 +122,49 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offering:
-    """One thing the cloud sells: instance type x zone x capacity type, at a price now."""
+    """One thing the cloud sells: instance type x zone x capacity type, at a price now.
+
+    ``interruptions_per_hour``: how often the cloud takes such a node back; None is unknown.
+    """
 
     instance_type: str
     zone: str
     capacity_type: CapacityType
     usd_per_hour_micro: int
     available: bool = True
+    interruptions_per_hour: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
         """Identity without the price: (instance type, zone, capacity type)."""
         return (self.instance_type, self.zone, self.capacity_type.value)
+
+
+class Probe(StrEnum):
+    """What is known of a type under the image in use: a new pair is tried with one node first."""
+
+    PROVEN = ""
+    FIRST = "first"
+    IN_FLIGHT = "in-flight"
+    FAILED = "failed"
+
+
+class Together(StrEnum):
+    """How near to each other the sessions of a group must be."""
+
+    NODE = "node"
+    ZONE = "zone"
+    RACK = "rack"
+    PLACEMENT_GROUP = "placement-group"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPolicy:
+    """What a group asks; ``size`` members are waited for when ``all_or_none``."""
+
+    together: Together = Together.ZONE
+    all_or_none: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +183,7 @@ class InstanceType:
     gpu_memory_mib: int = 0
     gpu_interconnect: str = ""
     bare_metal: bool = False
+    probe: Probe = Probe.PROVEN
     offerings: tuple[Offering, ...] = ()
 
 
@@ -158,6 +192,8 @@ class SessionRequest:
     """One session that wants a seat. ``uid`` is the pod's; sizes are those of the admitted pod.
 
     ``place`` is the claim it was planned onto before (a preference, not a promise).
+    ``group_policy`` holds for those of one ``group``. ``waits_for`` says what must come first (a
+    volume); it is not planned before.
     """
 
     uid: str
@@ -168,6 +204,8 @@ class SessionRequest:
     requirements: Requirements = field(default_factory=Requirements)
     created_at: float = 0.0
     group: str = ""
+    group_policy: GroupPolicy = GroupPolicy()
+    waits_for: str = ""
     place: str = ""
 
 
@@ -336,6 +374,7 @@ class Seat:
     gpu_memory_mib: int = 0
     architecture: str = "amd64"
     usd_per_hour_micro: int = 0
+    interruptions_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +386,7 @@ class Snapshot:
     seats: tuple[Seat, ...] = ()
     instance_types: tuple[InstanceType, ...] = ()
     max_usd_per_hour_micro: int | None = None
+    quotas: tuple[Quota, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,8 +112,10 @@ class Requirements:
 
     ``gpu_models`` empty means any; ``gpu_memory_gib`` is nominal, per GPU, 0 means any;
     ``max_usd_per_hour_micro`` caps the session's own share of a node's price.
+    ``max_interruptions_per_hour`` caps how often the cloud may be expected to take its node back.
     ``node_labels`` and ``node_terms`` come from the pod itself: each label must match, and at
-    least one term (a conjunction of rows) when there are terms.
+    least one term (a conjunction of rows) when there are terms. ``node`` is the only node that a
+    volume in use leaves it; "" is any.
     """
 
     gpu_models: tuple[str, ...] = ()
@@ -122,6 +124,8 @@ class Requirements:
     zones: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ("amd64",)
     max_usd_per_hour_micro: int | None = None
+    max_interruptions_per_hour: float | None = None
+    node: str = ""
     node_labels: tuple[tuple[str, str], ...] = ()
     node_terms: tuple[tuple[LabelRequirement, ...], ...] = ()
     tolerations: tuple[Toleration, ...] = ()

@@ -84,6 +84,8 @@ def _read_type(row: Row, zones: Sequence[str], spot_discount: float) -> Instance
         gpu_model=row["gpu_model"],
         gpu_memory_mib=int(row["gpu_memory_mib"] or 0),
         gpu_interconnect=row["gpu_interconnect"],
+        efa_interfaces=int(row["efa"] or 0),
+        driver_family=row["driver"],
         bare_metal=row["bare_metal"] == "1",
         offerings=tuple(_offerings(row, zones, spot_discount)),
     )
@@ -95,6 +97,8 @@ def _allocatable(row: Row) -> Resources:
         memory_bytes=int(row["alloc_memory_mib"] or 0) * MIB,
         gpus=int(row["gpus"]),
         pods=int(row["alloc_pods"] or 0),
+        volumes=int(row["ebs_volumes"]),
+        local_disk_bytes=int(row["local_nvme_gb"] or 0) * 10**9,
     )
 
 

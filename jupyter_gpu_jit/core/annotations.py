@@ -40,6 +40,7 @@ def encode_session(request: SessionRequest) -> str:
                 "cpu_millicpu": request.resources.cpu_millicpu,
                 "memory_bytes": request.resources.memory_bytes,
                 "gpus": request.resources.gpus,
+                "local_disk_bytes": request.resources.local_disk_bytes,
             },
             "requirements": {
                 "gpu_models": list(needs.gpu_models),
@@ -72,6 +73,7 @@ def decode_session(text: str) -> SessionRequest:
             cpu_millicpu=sizes.number("cpu_millicpu") or 0,
             memory_bytes=sizes.number("memory_bytes") or 0,
             gpus=sizes.number("gpus") or 0,
+            local_disk_bytes=sizes.number("local_disk_bytes") or 0,
             pods=1,
         ),
         requirements=Requirements(

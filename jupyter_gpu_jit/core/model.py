@@ -16,12 +16,18 @@ from .requirements import CapacityPolicy, CapacityType, Requirements, Taint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """An amount of everything a node has; a session uses 1 of ``pods``."""
+    """An amount of everything a node has; a session uses 1 of ``pods``.
+
+    ``gpus`` are units as Kubernetes counts them: whole GPUs, or the shares a node's layout makes
+    of them. ``volumes`` are attached ones (EBS), ``local_disk_bytes`` is the instance's own NVMe.
+    """
 
     cpu_millicpu: int = 0
     memory_bytes: int = 0
     gpus: int = 0
     pods: int = 0
+    volumes: int = 0
+    local_disk_bytes: int = 0
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(
@@ -29,6 +35,8 @@ class Resources:
             memory_bytes=self.memory_bytes + other.memory_bytes,
             gpus=self.gpus + other.gpus,
             pods=self.pods + other.pods,
+            volumes=self.volumes + other.volumes,
+            local_disk_bytes=self.local_disk_bytes + other.local_disk_bytes,
         )
 
     def __sub__(self, other: Resources) -> Resources:
@@ -37,6 +45,8 @@ class Resources:
             memory_bytes=self.memory_bytes - other.memory_bytes,
             gpus=self.gpus - other.gpus,
             pods=self.pods - other.pods,
+            volumes=self.volumes - other.volumes,
+            local_disk_bytes=self.local_disk_bytes - other.local_disk_bytes,
         )
 
     def fits_in(self, room: Resources) -> bool:
@@ -46,6 +56,8 @@ class Resources:
             and self.memory_bytes <= room.memory_bytes
             and self.gpus <= room.gpus
             and self.pods <= room.pods
+            and self.volumes <= room.volumes
+            and self.local_disk_bytes <= room.local_disk_bytes
         )
 
     def at_most(self, other: Resources) -> Resources:
@@ -55,7 +67,13 @@ class Resources:
             memory_bytes=min(self.memory_bytes, other.memory_bytes),
             gpus=min(self.gpus, other.gpus),
             pods=min(self.pods, other.pods),
+            volumes=min(self.volumes, other.volumes),
+            local_disk_bytes=min(self.local_disk_bytes, other.local_disk_bytes),
         )
+
+
+UNTOLD = 1 << 48
+"""Of volumes and local disk on a node: it does not say how much, so that is no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +190,8 @@ class InstanceType:
     """A size the cloud has. ``gpu_memory_mib`` is of one GPU; ``allocatable`` is after overheads.
 
     ``gpu_interconnect``: single, fraction, pcie, nvlink2-mesh, nvswitch or empty.
+    ``efa_interfaces``: how many it can have at most. ``driver_family``: what the node's image
+    must bring for its GPUs: nvidia, nvidia-grid (fractions of a card) or empty.
     """
 
     name: str
@@ -182,6 +202,8 @@ class InstanceType:
     gpu_model: str = ""
     gpu_memory_mib: int = 0
     gpu_interconnect: str = ""
+    efa_interfaces: int = 0
+    driver_family: str = ""
     bare_metal: bool = False
     probe: Probe = Probe.PROVEN
     offerings: tuple[Offering, ...] = ()

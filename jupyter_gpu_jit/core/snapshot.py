@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import wire
+from .layouts import WHOLE, room_on
 from .model import (
     BoundPod,
     InstanceType,
@@ -175,11 +176,12 @@ class _World:
         if node is None:
             return replace(seat, residual=_NOTHING)
         ready = _takes_sessions(node)
+        room = room_on(node, self.types.get(seat.instance_type), WHOLE)
         return replace(
             seat,
             ready=ready,
-            total=node.allocatable,
-            residual=node.allocatable if ready else _NOTHING,
+            total=room,
+            residual=room if ready else _NOTHING,
             labels=node.labels,
             taints=node.taints,
             node_name=node.name,

@@ -18,6 +18,7 @@ from .annotations import decode_status as decode_status
 from .annotations import encode_session as encode_session
 from .annotations import encode_status as encode_status
 from .model import (
+    UNTOLD,
     BoundPod,
     Condition,
     LaunchBatch,
@@ -149,7 +150,17 @@ def pod_resources(spec: Json) -> Resources:
             sidecars = step
     total = _largest(_sum_requests(spec.get("containers") or ()) + sidecars, peak)
     whole = _whole_pod(total, spec.get("resources") or {})
-    return whole + _amounts(spec.get("overhead") or {}) + Resources(pods=1)
+    own = Resources(pods=1, volumes=_volumes(spec))
+    return whole + _amounts(spec.get("overhead") or {}) + own
+
+
+def _volumes(spec: Json) -> int:
+    """Persistent volume claims of the pod, its own ephemeral ones included.
+
+    Each counts as one attachment, though a file system that many share (EFS) needs none.
+    """
+    kinds = ("persistentVolumeClaim", "ephemeral")
+    return sum(1 for volume in spec.get("volumes") or () if any(volume.get(k) for k in kinds))
 
 
 def _whole_pod(total: Resources, resources: Json) -> Resources:
@@ -214,7 +225,7 @@ def read_session_pod(pod: Json) -> SessionPod:
     request = replace(
         asked,
         uid=meta["uid"],
-        resources=pod_resources(spec),
+        resources=replace(pod_resources(spec), local_disk_bytes=asked.resources.local_disk_bytes),
         requirements=pod_requirements(asked.requirements, spec),
         created_at=parse_time(meta["creationTimestamp"]),
         place=claim,
@@ -272,7 +283,12 @@ def read_node(node: Json) -> Node:
         provider_id=spec.get("providerID") or "",
         labels=labels,
         taints=read_taints(spec.get("taints") or ()),
-        allocatable=_amounts(allocatable) + Resources(pods=parse_count(allocatable.get("pods", 0))),
+        allocatable=replace(
+            _amounts(allocatable),
+            pods=parse_count(allocatable.get("pods", 0)),
+            volumes=UNTOLD,
+            local_disk_bytes=UNTOLD,
+        ),
         ready=_pod_ready(status),
         unschedulable=bool(spec.get("unschedulable")),
         deleting="deletionTimestamp" in meta,

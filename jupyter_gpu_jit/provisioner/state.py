@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core import snapshot, wire
+from ..core import layouts, snapshot, wire
 from ..core.model import (
     BoundPod,
     InstanceType,
@@ -245,7 +245,7 @@ class ClusterState:
 
     def room_on(self, node: Node, claim: NodeClaim) -> Resources:
         """What is left on a node after all that is bound or released to it."""
-        room = node.allocatable
+        room = layouts.room_on(node, self.instance_type(claim.instance_type), layouts.WHOLE)
         for pod in self.pods:
             room = room - self._load(pod, node, claim)
         return room

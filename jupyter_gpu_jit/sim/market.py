@@ -13,19 +13,50 @@ from ..core.requirements import CapacityPolicy, CapacityType
 
 ZONES = ("us-east-1a", "us-east-1b")
 
-Row = tuple[str, int, int, tuple[int, int, int], str, int, str, int, int]
+Row = tuple[str, int, int, tuple[int, int, int, int, int, int], str, int, str, int, int]
 
-# name, vCPU, memory MiB, allocatable (millicpu, MiB, pods), GPU, MiB each, link, GPUs, micro-USD/h
+# name, vCPU, memory MiB, (allocatable millicpu, MiB, pods, volumes; NVMe GB, EFA interfaces),
+# GPU, MiB each, link, GPUs, micro-USD/h
 _ROWS: tuple[Row, ...] = (
-    ("g4dn.xlarge", 4, 16384, (3920, 14481, 29), "T4", 16384, "single", 1, 526_000),
-    ("g5.xlarge", 4, 16384, (3920, 14162, 58), "A10G", 22888, "single", 1, 1_006_000),
-    ("g6.12xlarge", 48, 196608, (47810, 178933, 234), "L4", 22888, "pcie", 4, 4_601_600),
-    ("g6.2xlarge", 8, 32768, (7910, 29317, 58), "L4", 22888, "single", 1, 977_600),
-    ("g6.xlarge", 4, 16384, (3920, 14162, 58), "L4", 22888, "single", 1, 804_800),
-    ("m7i.large", 2, 8192, (1930, 6903, 29), "", 0, "", 0, 100_800),
-    ("m7i.xlarge", 4, 16384, (3920, 14162, 58), "", 0, "", 0, 201_600),
-    ("p4d.24xlarge", 96, 1179648, (95690, 1082712, 737), "A100", 40960, "nvswitch", 8, 21_957_642),
-    ("p4de.24xlarge", 96, 1179648, (95690, 1082712, 737), "A100", 81920, "nvswitch", 8, 27_447_050),
+    ("g4dn.xlarge", 4, 16384, (3920, 14481, 29, 23, 125, 0), "T4", 16384, "single", 1, 526_000),
+    ("g5.xlarge", 4, 16384, (3920, 14162, 58, 23, 250, 0), "A10G", 22888, "single", 1, 1_006_000),
+    (
+        "g6.12xlarge",
+        48,
+        196608,
+        (47810, 178933, 234, 31, 3760, 1),
+        "L4",
+        22888,
+        "pcie",
+        4,
+        4_601_600,
+    ),
+    ("g6.2xlarge", 8, 32768, (7910, 29317, 58, 31, 450, 0), "L4", 22888, "single", 1, 977_600),
+    ("g6.xlarge", 4, 16384, (3920, 14162, 58, 31, 250, 0), "L4", 22888, "single", 1, 804_800),
+    ("m7i.large", 2, 8192, (1930, 6903, 29, 31, 0, 0), "", 0, "", 0, 100_800),
+    ("m7i.xlarge", 4, 16384, (3920, 14162, 58, 31, 0, 0), "", 0, "", 0, 201_600),
+    (
+        "p4d.24xlarge",
+        96,
+        1179648,
+        (95690, 1082712, 737, 27, 8000, 4),
+        "A100",
+        40960,
+        "nvswitch",
+        8,
+        21_957_642,
+    ),
+    (
+        "p4de.24xlarge",
+        96,
+        1179648,
+        (95690, 1082712, 737, 27, 8000, 4),
+        "A100",
+        81920,
+        "nvswitch",
+        8,
+        27_447_050,
+    ),
 )
 
 
@@ -42,17 +73,25 @@ def _offerings(name: str, on_demand: int) -> tuple[Offering, ...]:
 
 
 def _type(row: Row) -> InstanceType:
-    name, vcpu, memory, (cpu, allocatable, pods), model, gpu_memory, link, gpus, price = row
+    name, vcpu, memory, room, model, gpu_memory, link, gpus, price = row
+    cpu, allocatable, pods, volumes, disk_gb, efa = room
     return InstanceType(
         name=name,
         vcpu=vcpu,
         memory_mib=memory,
         allocatable=Resources(
-            cpu_millicpu=cpu, memory_bytes=allocatable * MIB, gpus=gpus, pods=pods
+            cpu_millicpu=cpu,
+            memory_bytes=allocatable * MIB,
+            gpus=gpus,
+            pods=pods,
+            volumes=volumes,
+            local_disk_bytes=disk_gb * 10**9,
         ),
         gpu_model=model,
         gpu_memory_mib=gpu_memory,
         gpu_interconnect=link,
+        efa_interfaces=efa,
+        driver_family="nvidia" if model else "",
         offerings=_offerings(name, price),
     )
 

@@ -47,8 +47,14 @@ def test_an_eight_gpu_type():
     assert (p4d.vcpu, p4d.memory_mib, p4d.architecture) == (96, 1179648, "amd64")
     assert (p4d.gpu_model, p4d.gpu_memory_mib, p4d.gpu_interconnect) == ("A100", 40960, "nvswitch")
     assert p4d.allocatable == Resources(
-        cpu_millicpu=95690, memory_bytes=1082712 * MIB, gpus=8, pods=737
+        cpu_millicpu=95690,
+        memory_bytes=1082712 * MIB,
+        gpus=8,
+        pods=737,
+        volumes=27,
+        local_disk_bytes=8000 * 10**9,
     )
+    assert (p4d.efa_interfaces, p4d.driver_family) == (4, "nvidia")
     assert prices(p4d)["us-east-1a", "on-demand"] == 21_957_642
 
 
@@ -65,8 +71,15 @@ def test_a_single_gpu_type_and_its_simulated_spot_prices():
     }
 
 
+def test_volumes_leave_out_root_disk_and_the_second_interface_where_it_counts():
+    # Published limits: 9 for g5.48xlarge, shared with interfaces; 128 for g6.48xlarge, its own.
+    assert named("g5.48xlarge").allocatable.volumes == 7
+    assert named("g6.48xlarge").allocatable.volumes == 127
+
+
 def test_a_fraction_of_a_card_is_marked():
     g6f = named("g6f.large")
+    assert g6f.driver_family == "nvidia-grid"
     assert (g6f.allocatable.gpus, g6f.gpu_interconnect, g6f.gpu_memory_mib) == (1, "fraction", 2861)
 
 
@@ -110,9 +123,9 @@ b.large,4,8,1,L4,22888,single,0,1.5,amd64
 a.large,2,4,0,,,,0,,arm64
 """
 EXTRA = """\
-type,alloc_cpu_m,alloc_memory_mib,alloc_pods,ebs_max_attachments,usage_classes,bare_metal,source
-a.large,1930,3,8,27,on-demand|spot,0,docs
-b.large,3920,7,20,32,on-demand,0,docs
+type,alloc_cpu_m,alloc_memory_mib,alloc_pods,ebs_max_attachments,ebs_limit_kind,local_nvme_gb,usage_classes,bare_metal,source
+a.large,1930,3,8,27,shared,0,on-demand|spot,0,docs
+b.large,3920,7,20,32,dedicated,250,on-demand,0,docs
 """
 
 
@@ -131,8 +144,8 @@ def test_rebuilding_does_not_depend_on_the_order_of_the_source(tmp_path):
     second = rebuild(tmp_path, "".join([header, *reversed(rows)]), "second.csv")
     assert first == second
     assert first.decode().splitlines()[-2:] == [
-        "a.large,2,4,arm64,0,,,,,1930,3,8,27,on-demand|spot,0",
-        "b.large,4,8,amd64,1,L4,22888,single,1.5,3920,7,20,32,on-demand,0",
+        "a.large,2,4,arm64,0,,,,,1930,3,8,0,on-demand|spot,0,0,25,",
+        "b.large,4,8,amd64,1,L4,22888,single,1.5,3920,7,20,250,on-demand,0,0,31,nvidia",
     ]
 
 

@@ -179,6 +179,12 @@ def test_a_node_that_takes_no_sessions_leaves_a_seat_without_room(state):
     assert seat.residual == Resources()
 
 
+def test_a_node_is_not_believed_to_have_more_gpus_than_its_type():
+    boastful = node(allocatable=room(cpu=7, gib=30, gpus=64))
+    seat = only_seat(claims=[READY], nodes=[boastful])
+    assert seat.residual == seat.total == room(cpu=7, gib=30, gpus=1)
+
+
 def test_an_initialised_claim_whose_node_is_gone_leaves_a_seat_without_room():
     seat = only_seat(claims=[READY], nodes=[node(claim="other", provider_id="")])
     assert (seat.ready, seat.residual) == (False, Resources())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.model import (
+    UNTOLD,
     BoundPod,
     Condition,
     LaunchBatch,
@@ -441,7 +442,12 @@ def test_a_node_is_read_with_its_claim_taints_and_room():
     assert node.provider_id == "aws:///a/i-1"
     assert node.taints == (wire.GPU_TAINT,)
     assert node.allocatable == Resources(
-        cpu_millicpu=3920, memory_bytes=14162 * MIB, gpus=1, pods=58
+        cpu_millicpu=3920,
+        memory_bytes=14162 * MIB,
+        gpus=1,
+        pods=58,
+        volumes=UNTOLD,
+        local_disk_bytes=UNTOLD,
     )
     assert node.ready
     assert node.unschedulable
@@ -449,10 +455,37 @@ def test_a_node_is_read_with_its_claim_taints_and_room():
     assert node.created_at == 5
 
 
+def test_each_claimed_volume_of_a_pod_is_one_attachment():
+    volumes = [
+        {"name": "home", "persistentVolumeClaim": {"claimName": "home-ann"}},
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        {"name": "config", "configMap": {"name": "c"}},
+    ]
+    assert wire.pod_resources({"containers": [], "volumes": volumes}).volumes == 2
+
+
+def test_local_disk_is_what_the_annotation_asks_for():
+    asked = SessionRequest(uid="", user="ann", resources=Resources(local_disk_bytes=10**11))
+    pod = {
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "uid": "u",
+            "resourceVersion": "1",
+            "creationTimestamp": "1970-01-01T00:00:00Z",
+            "annotations": {wire.SESSION_ANNOTATION: wire.encode_session(asked)},
+        },
+        "spec": {"containers": []},
+    }
+    read = wire.read_session_pod(pod).request.resources
+    assert read == Resources(pods=1, local_disk_bytes=10**11)
+
+
 def test_a_node_that_has_said_nothing_yet_has_no_room_and_is_not_ready():
     meta = {"name": "n", "resourceVersion": "1", "creationTimestamp": "1970-01-01T00:00:00Z"}
     node = wire.read_node({"metadata": meta})
-    assert node.allocatable == Resources()
+    assert node.allocatable == Resources(volumes=UNTOLD, local_disk_bytes=UNTOLD)
     assert (node.claim, node.provider_id, node.taints) == ("", "", ())
     assert not node.ready
 

@@ -22,6 +22,9 @@ from .shapes import Shape
 Filling = tuple[int, ...]
 """How many sessions of each shape share a node."""
 
+_RESOURCES, _ALWAYS = 6, 4
+"""How many resources ``vector`` has, and how many of them are always counted."""
+
 Key = tuple[Resources, Requirements]
 """What makes a shape."""
 
@@ -47,12 +50,19 @@ class Market:
     costs: Ints
     serves: Bools
 
+    @property
+    def counted(self) -> list[int]:
+        """Resources that may decide anything here: what nobody asks for is not computed with."""
+        asked = np.flatnonzero(sizes([shape.size for shape in self.shapes]).any(axis=0))
+        return [*range(_ALWAYS), *(k for k in asked.tolist() if k >= _ALWAYS)]
+
     def problem(self, demand: Sequence[int], budget: int | None = None) -> Problem:
         """Nodes for so many sessions of each shape."""
+        used = self.counted
         return problem(
-            sizes([shape.size for shape in self.shapes]),
+            sizes([shape.size for shape in self.shapes])[:, used],
             np.array(demand, dtype=np.int64),
-            self.rooms,
+            self.rooms[:, used],
             self.costs,
             serves=self.serves,
             budget=budget,
@@ -61,12 +71,19 @@ class Market:
 
 def vector(amount: Resources) -> list[int]:
     """An amount as the engine counts it."""
-    return [amount.gpus, amount.cpu_millicpu, amount.memory_bytes, amount.pods]
+    return [
+        amount.gpus,
+        amount.cpu_millicpu,
+        amount.memory_bytes,
+        amount.pods,
+        amount.volumes,
+        amount.local_disk_bytes,
+    ]
 
 
 def sizes(amounts: Sequence[Resources]) -> Ints:
     """Amounts as rows of an array."""
-    return np.array([vector(amount) for amount in amounts], dtype=np.int64).reshape(-1, 4)
+    return np.array([vector(amount) for amount in amounts], dtype=np.int64).reshape(-1, _RESOURCES)
 
 
 class _Same:

@@ -52,6 +52,8 @@ def how_many(size: Resources, room: Resources, most: int) -> int:
         (size.cpu_millicpu, room.cpu_millicpu),
         (size.memory_bytes, room.memory_bytes),
         (size.pods, room.pods),
+        (size.volumes, room.volumes),
+        (size.local_disk_bytes, room.local_disk_bytes),
     ):
         if used > 0:
             most = min(most, free // used)
@@ -67,4 +69,6 @@ def times(size: Resources, count: int) -> Resources:
         memory_bytes=size.memory_bytes * count,
         gpus=size.gpus * count,
         pods=size.pods * count,
+        volumes=size.volumes * count,
+        local_disk_bytes=size.local_disk_bytes * count,
     )

@@ -18,7 +18,7 @@ from .engine import Answer
 from .fillings import Market, sizes
 from .fills import Grid
 from .master import Duals
-from .problem import Problem
+from .problem import Ints, Problem
 from .proof import QUICK, prove
 from .search import Pricer
 from .seats import serves
@@ -33,7 +33,8 @@ def bound_with_seats(
     kinds = _useful(market, placed, seats)
     if not kinds or packed.duals is None:
         return packed.lower_bound
-    extended = _extended(market.problem(placed), kinds)
+    rooms = sizes([room for room, _ in kinds])[:, market.counted]
+    extended = _extended(market.problem(placed), kinds, rooms)
     duals = Duals(packed.duals, np.zeros(extended.bins), np.zeros(0))
     return prove(Pricer(Grid(extended)), duals, QUICK).value
 
@@ -52,13 +53,13 @@ def _useful(
     return kinds
 
 
-def _extended(problem: Problem, kinds: Counter[tuple[Resources, int]]) -> Problem:
+def _extended(problem: Problem, kinds: Counter[tuple[Resources, int]], rooms: Ints) -> Problem:
     """The problem with seats among its bins."""
     shapes = range(problem.shapes)
     serves = [[bool(mask >> shape & 1) for shape in shapes] for _, mask in kinds]
     return replace(
         problem,
-        rooms=np.vstack([problem.rooms, sizes([room for room, _ in kinds])]),
+        rooms=np.vstack([problem.rooms, rooms]),
         costs=np.concatenate([problem.costs, np.zeros(len(kinds), dtype=np.int64)]),
         serves=np.vstack([problem.serves, np.array(serves, dtype=np.bool_)]),
         extra=np.vstack([problem.extra, np.zeros((len(kinds), problem.shapes), dtype=np.int64)]),

@@ -66,6 +66,7 @@ class Provisioning:
             return None
         sessions = {session.uid: session for session in self._state.sessions()}
         plan = solve(snapshot, self._settings.policy, warm=self._warm)
+        self._warm = Warm(patterns=plan.patterns)
         await self._carry_out(plan, sessions)
         return self._clock.now() + self._settings.prices_age_seconds if plan.refused else None
 

@@ -124,6 +124,14 @@ def test_a_session_keeps_its_place_in_flight():
     assert plan.placements[0].reason == "Kept"
 
 
+def test_a_cpu_session_keeps_the_place_it_was_planned_for_beside_idle_gpus():
+    coming = seat("c1", L4, ready=False)
+    kept = solve(snapshot([session("a", place="c1")], TYPES, [coming]))
+    assert places(kept) == {"a": "c1"}
+    newcomer = solve(snapshot([session("a")], TYPES, [coming]))
+    assert places(newcomer) != {"a": "c1"}
+
+
 def test_a_newcomer_does_not_take_the_place_of_whom_it_was_launched_for():
     seats = [seat("c1", L4, ready=False)]
     newcomer = l4("a", created_at=0.0)

@@ -100,11 +100,12 @@ class Seating:
         return True
 
     def _own(self, session: SessionRequest, ready: bool) -> Seat | None:
+        """Where it was planned before: whether GPUs may idle beside it was weighed then."""
         seat = self._by_place.get(session.place)
-        shape = self._shape_of[session.uid]
-        if seat is None or seat.ready is not ready or not self._holds(shape, seat):
+        if seat is None or seat.ready is not ready:
             return None
-        return seat if serves(shape, seat) else None
+        fits = session.resources.fits_in(self.room[seat.place])
+        return seat if fits and serves(self._shape_of[session.uid], seat) else None
 
     def _cheapest(self, session: SessionRequest, ready: bool) -> Seat | None:
         """The first of the shape's seats that holds one more; full ones leave its list for good."""

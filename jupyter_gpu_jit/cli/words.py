@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _provisioner_words(commands)
     _service_words(commands)
     _node_agent_words(commands)
+    _plan_words(commands)
     _offline_words(commands)
     return whole
 
@@ -105,6 +106,45 @@ def _node_agent_words(commands: Any) -> None:
     parser.add_argument("--instance-type", default="g6.xlarge", help="what to pretend to be")
     parser.add_argument("--zone", default="us-east-1a", help="zone to pretend to be in")
     parser.add_argument("--provider-id", default="", help="provider id of its instance")
+
+
+def _plan_words(commands: Any) -> None:
+    does = (
+        "Plan a file of requests with no cluster: the nodes with their GPU seats, what they cost, "
+        "what any plan would cost at least, and why somebody has no place."
+    )
+    parser = _command(commands, "plan", does, "plan:plan")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="REQUESTS.json",
+        help="what to plan: a list of {count, profile fields} (docs/plan.md); also YAML",
+    )
+    parser.add_argument(
+        "--catalogue",
+        type=Path,
+        metavar="FILE",
+        help="instance types and offerings (default: the packaged ones, on-demand)",
+    )
+    parser.add_argument(
+        "--spot", type=Path, metavar="FILE", help="Spot prices and interruption rates over it"
+    )
+    parser.add_argument("--nodes", type=Path, metavar="FILE", help="nodes that run already")
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="figures of the catalogue alone: without root disk, daemonsets, interruption cost "
+        "and diversification",
+    )
+    parser.add_argument(
+        "--lint",
+        action="store_true",
+        help="instead: which requests, or profiles of a profiles file, just miss an instance type, "
+        "and what trimming them would save",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a drawing")
+    form.add_argument("--html", action="store_true", help="print a page instead of a drawing")
 
 
 def _offline_words(commands: Any) -> None:

@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import UserError
-from .choices import CHOOSABLE, MAX_CHOICES, Between, Choosable, Matching, OneOf, Rule, Value
+from .choices import CHOOSABLE, Between, Choosable, Matching, OneOf, Rule, Value
 from .gpus import model_named, most_memory_gib
 from .model import Profile
 from .profile_schema import MAX_DESCRIPTION, MAX_PROFILES, PROFILE
 from .quantity import GIB, MICRO_USD, format_bytes, format_cpu
 from .requirements import CapacityPolicy
+from .sections import Section
 from .sizes import (
     MAX_GPUS,
     MAX_HOURS,
@@ -35,78 +36,11 @@ from .sizes import (
     read_whole,
     read_zone,
 )
-from .texts import quote, suggest
+from .texts import quote
 
 T = TypeVar("T")
 Data = dict[str, Any]
 _SHOWN_PROBLEMS = 10
-
-
-class _Section:
-    """A mapping of the file being read: where it stands, and the problems met so far.
-
-    A problem is noted with its path and reading goes on, so that an admin sees all at once.
-    """
-
-    def __init__(self, path: str, body: Mapping[Any, Any], problems: list[str]) -> None:
-        self.path, self.body, self.problems = path, body, problems
-
-    def note(self, where: str, message: str) -> None:
-        """Remember a problem at a key of this mapping, or at itself ("")."""
-        path = f"{self.path}.{where}" if where and self.path else where or self.path
-        self.problems.append(f"{path}: {message}")
-
-    def only(self, known: Mapping[str, Any]) -> None:
-        """Note every key that has no meaning here."""
-        for key in self.body:
-            if not isinstance(key, str):
-                self.note(str(quote(key)), "a key must be a text.")
-            elif key not in known:
-                shown = quote(key).strip('"')
-                self.note(shown, suggest(key, known))
-
-    def get(self, key: str, read: Callable[[object], T], default: T) -> T:
-        """The value at ``key``; the default when it is missing or wrong (then noted)."""
-        if key not in self.body:
-            return default
-        try:
-            return read(self.body[key])
-        except UserError as error:
-            self.note(key, error.user_message)
-            return default
-
-    def list(self, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
-        """The list at ``key``, each item read; duplicates are noted."""
-        if key not in self.body:
-            return ()
-        return read_list(self, key, self.body[key], read)
-
-    def section(self, key: str) -> _Section:
-        """The mapping at ``key``, as a section of its own."""
-        return _Section(f"{self.path}.{key}" if self.path else key, self.body[key], self.problems)
-
-
-def read_list(
-    section: _Section, key: str, value: object, read: Callable[[object], T]
-) -> tuple[T, ...]:
-    """A list without duplicates; whatever is wrong with it is noted under ``key``."""
-    if not isinstance(value, (list, tuple)):
-        section.note(key, f"must be a list, not {quote(value)}.")
-        return ()
-    if len(value) > MAX_CHOICES:
-        section.note(key, f"must have at most {MAX_CHOICES} entries, not {len(value)}.")
-        return ()
-    read_items: list[T] = []
-    for position, item in enumerate(value):
-        try:
-            found = read(item)
-        except UserError as error:
-            section.note(f"{key}[{position}]", error.user_message)
-            continue
-        if found in read_items:
-            section.note(f"{key}[{position}]", f"{quote(item)} is there twice.")
-        read_items.append(found)
-    return tuple(read_items)
 
 
 def parse_profiles(data: object) -> tuple[Profile, ...]:
@@ -125,7 +59,7 @@ def parse_profiles(data: object) -> tuple[Profile, ...]:
 
 def _read_file(data: object, problems: list[str]) -> tuple[Profile, ...]:
     if isinstance(data, Mapping):
-        _Section("", data, problems).only({"profiles": None})
+        Section("", data, problems).only({"profiles": None})
         data = data.get("profiles")
     if not isinstance(data, (list, tuple)) or not data:
         problems.append(f"profiles: must be a list of at least one profile, not {quote(data)}.")
@@ -143,14 +77,15 @@ def _read_profiles(items: list[Any] | tuple[Any, ...], problems: list[str]) -> I
         if not isinstance(item, Mapping):
             problems.append(f"{path}: must be a mapping, not {quote(item)}.")
             continue
-        profile = _read_profile(_Section(path, item, problems))
+        profile = read_profile(Section(path, item, problems))
         first = first_of.setdefault(profile.slug, position)
         if profile.slug and first != position:
             problems.append(f"{path}.slug: {quote(profile.slug)} is that of profiles[{first}].")
         yield profile
 
 
-def _read_profile(at: _Section) -> Profile:
+def read_profile(at: Section) -> Profile:
+    """The profile in a mapping; whatever is wrong with it is noted there."""
     at.only(PROFILE["properties"])
     if "slug" not in at.body:
         at.note("slug", "is missing.")
@@ -208,7 +143,7 @@ def _read_model(value: object) -> str:
     return model_named(read_text(value))
 
 
-def _read_gpus(at: _Section) -> tuple[int, tuple[str, ...], int]:
+def _read_gpus(at: Section) -> tuple[int, tuple[str, ...], int]:
     """Count, models and least nominal memory."""
     if not isinstance(at.body.get("gpus"), Mapping):
         return at.get("gpus", lambda v: read_whole(v, least=0, most=MAX_GPUS), 0), (), 0
@@ -223,7 +158,7 @@ def _read_gpus(at: _Section) -> tuple[int, tuple[str, ...], int]:
 
 
 def _read_amount(
-    at: _Section, key: str, read: Callable[[object], int], default: int
+    at: Section, key: str, read: Callable[[object], int], default: int
 ) -> tuple[int, int | None]:
     """Guarantee and limit of CPU or memory; no limit is None."""
     if not isinstance(at.body.get(key), Mapping):
@@ -242,7 +177,7 @@ def _read_amount(
 # --- choices ---------------------------------------------------------------------------------
 
 
-def _with_choices(at: _Section, profile: Profile) -> Profile:
+def _with_choices(at: Section, profile: Profile) -> Profile:
     """The profile with its choices, and what can only be judged with both at hand."""
     choices: dict[str, Rule] = {}
     if "choices" in at.body:
@@ -254,7 +189,7 @@ def _with_choices(at: _Section, profile: Profile) -> Profile:
     return replace(profile, choices=choices)
 
 
-def _check_shared_memory(at: _Section, profile: Profile, choices: Mapping[str, Rule]) -> None:
+def _check_shared_memory(at: Section, profile: Profile, choices: Mapping[str, Rule]) -> None:
     shared, rule = profile.shared_memory_bytes, choices.get("memory")
     amounts = [profile.memory_guarantee_bytes]
     if isinstance(rule, OneOf):
@@ -264,7 +199,7 @@ def _check_shared_memory(at: _Section, profile: Profile, choices: Mapping[str, R
         at.note("shared_memory", f"is counted in the memory, so at most {least}.")
 
 
-def _read_choices(at: _Section, profile: Profile) -> dict[str, Rule]:
+def _read_choices(at: Section, profile: Profile) -> dict[str, Rule]:
     if not isinstance(at.body["choices"], Mapping):
         at.note("choices", f"must be a mapping, not {quote(at.body['choices'])}.")
         return {}
@@ -280,7 +215,7 @@ def _read_choices(at: _Section, profile: Profile) -> dict[str, Rule]:
     return found
 
 
-def _check_own(inner: _Section, profile: Profile, row: Choosable, rule: Rule) -> None:
+def _check_own(inner: Section, profile: Profile, row: Choosable, rule: Rule) -> None:
     """The profile's own value is what one gets without choosing, so it must be a choice too."""
     own = row.own(profile)
     if row.name == "gpus" and not profile.gpus:
@@ -294,14 +229,14 @@ def _check_own(inner: _Section, profile: Profile, row: Choosable, rule: Rule) ->
             inner.note("zone", f"{quote(zone)} is not among the profile's zones.")
 
 
-def _read_list_rule(inner: _Section, row: Choosable) -> Rule | None:
+def _read_list_rule(inner: Section, row: Choosable) -> Rule | None:
     values = inner.list(row.name, row.read)
     if not values and not inner.body[row.name]:
         inner.note(row.name, "must have at least one entry.")
     return OneOf(values) if values else None
 
 
-def _read_range_rule(inner: _Section, row: Choosable) -> Rule | None:
+def _read_range_rule(inner: Section, row: Choosable) -> Rule | None:
     if not isinstance(inner.body[row.name], Mapping):
         inner.note(row.name, "must be a mapping of minimum and maximum.")
         return None
@@ -316,7 +251,7 @@ def _read_range_rule(inner: _Section, row: Choosable) -> Rule | None:
     return Between(minimum, maximum)
 
 
-def _read_pattern_rule(inner: _Section, row: Choosable) -> Rule | None:
+def _read_pattern_rule(inner: Section, row: Choosable) -> Rule | None:
     if not isinstance(inner.body[row.name], Mapping):
         return _read_list_rule(inner, row)
     both = inner.section(row.name)
@@ -339,7 +274,7 @@ def _read_pattern(value: object) -> str:
     return text
 
 
-_READ_RULE: Mapping[str, Callable[[_Section, Choosable], Rule | None]] = {
+_READ_RULE: Mapping[str, Callable[[Section, Choosable], Rule | None]] = {
     "list": _read_list_rule,
     "range": _read_range_rule,
     "pattern": _read_pattern_rule,

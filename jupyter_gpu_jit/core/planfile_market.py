@@ -1,0 +1,258 @@
+"""The market files of ``gpu-jit plan``: a catalogue of instance types, and Spot prices over it.
+
+Pure readers of parsed JSON, called by the command; errors as in planfile.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..errors import UserError
+from .gpus import MODELS, model_named
+from .model import InstanceType, Offering, Resources
+from .planfile_schema import ALLOCATABLE, MAX_PODS, OFFERING, SPOT, TYPE
+from .quantity import GIB, MIB, usd_to_micro
+from .requirements import CapacityType
+from .sections import Section, complain, read_bool, rows, sections
+from .sizes import (
+    MAX_GPUS,
+    MAX_USD_PER_HOUR_MICRO,
+    read_cpu,
+    read_memory,
+    read_number,
+    read_text,
+    read_whole,
+    read_zone,
+)
+from .texts import quote, suggest
+
+Key = tuple[str, str, str]
+ARCHITECTURES = ("amd64", "arm64")
+INTERCONNECTS = ("single", "fraction", "pcie", "nvlink2-mesh", "nvswitch")
+# What Kubernetes recommends as the most pods of a node.
+_USUAL_PODS = 110
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """Types with their offerings; ``interruptions_per_hour`` by offering where a file says so."""
+
+    types: tuple[InstanceType, ...]
+    interruptions_per_hour: Mapping[Key, float] = field(default_factory=dict)
+
+    @property
+    def by_name(self) -> dict[str, InstanceType]:
+        """The types by their names."""
+        return {kind.name: kind for kind in self.types}
+
+
+def on_demand_only(types: tuple[InstanceType, ...]) -> Market:
+    """The market without Spot: what the packaged catalogue knows a published price of."""
+    return Market(types=tuple(replace(kind, offerings=_on_demand(kind)) for kind in types))
+
+
+def _on_demand(kind: InstanceType) -> tuple[Offering, ...]:
+    return tuple(o for o in kind.offerings if o.capacity_type is CapacityType.ON_DEMAND)
+
+
+# --- a catalogue -----------------------------------------------------------------------------
+
+
+def read_catalogue(data: object, known: Mapping[str, InstanceType]) -> Market:
+    """The market of a catalogue file; facts it leaves out are those of the known type so named.
+
+    Only bare metal is not taken over: whatever is in the file may be bought. Raises UserError.
+    """
+    problems: list[str] = []
+    types: dict[str, InstanceType] = {}
+    rates: dict[Key, float] = {}
+    for at in rows(data, "catalogue", problems):
+        kind = _read_type(at, known, rates)
+        if kind.name and kind.name in types:
+            at.note("type", f"{quote(kind.name)} is there twice.")
+        types[kind.name] = kind
+    if not problems and not types:
+        problems.append("catalogue: must have at least one entry.")
+    complain(problems)
+    return Market(types=tuple(types[name] for name in sorted(types)), interruptions_per_hour=rates)
+
+
+def _read_type(
+    at: Section, known: Mapping[str, InstanceType], rates: dict[Key, float]
+) -> InstanceType:
+    at.only(TYPE["properties"])
+    at.needs("type", "allocatable", "offerings")
+    name = at.get("type", read_name, "")
+    like = known.get(name, InstanceType(name=name, vcpu=0, memory_mib=0, allocatable=Resources()))
+    size = read_allocatable(at, like.allocatable)
+    model = at.get("gpu_model", _read_model, like.gpu_model)
+    return InstanceType(
+        name=name,
+        vcpu=like.vcpu or size.cpu_millicpu // 1000,
+        memory_mib=like.memory_mib or size.memory_bytes // MIB,
+        allocatable=size,
+        architecture=at.get("architecture", _one_of(ARCHITECTURES), like.architecture),
+        gpu_model=model if size.gpus else "",
+        gpu_memory_mib=_gpu_memory(at, model, like) if size.gpus else 0,
+        gpu_interconnect=at.get("interconnect", _one_of(INTERCONNECTS), like.gpu_interconnect),
+        offerings=tuple(_read_offerings(at, name, rates)),
+    )
+
+
+def read_allocatable(at: Section, like: Resources) -> Resources:
+    """What sessions can have of a node: ``allocatable`` and ``gpus``; left out: as ``like``."""
+    inner = at.section("allocatable") if isinstance(at.body.get("allocatable"), Mapping) else None
+    if inner is None:
+        if "allocatable" in at.body:
+            at.note("allocatable", f"must be a mapping, not {quote(at.body['allocatable'])}.")
+        inner = Section(f"{at.path}.allocatable", {}, at.problems)
+    inner.only(ALLOCATABLE["properties"])
+    gpus = inner.get("nvidia.com/gpu", _read_gpus, like.gpus)
+    return Resources(
+        cpu_millicpu=inner.get("cpu", read_cpu, like.cpu_millicpu),
+        memory_bytes=inner.get("memory", read_memory, like.memory_bytes),
+        gpus=at.get("gpus", _read_gpus, gpus),
+        pods=inner.get("pods", _read_pods, like.pods or _USUAL_PODS),
+    )
+
+
+def _gpu_memory(at: Section, model: str, like: InstanceType) -> int:
+    """Memory of one GPU in MiB: as the file says, as known, else the model's least."""
+    usual = like.gpu_memory_mib if model == like.gpu_model else 0
+    usual = usual or min(MODELS.get(model, (0,))) * GIB // MIB
+    return at.get("gpu_memory_mib", lambda v: read_whole(v, least=1, most=1 << 20), usual)
+
+
+def _read_offerings(at: Section, name: str, rates: dict[Key, float]) -> Iterator[Offering]:
+    seen: set[Key] = set()
+    for row in sections(at, "offerings"):
+        row.only(OFFERING["properties"])
+        row.needs("zone", "capacity_type", "usd_per_hour")
+        offering = Offering(
+            instance_type=name,
+            zone=row.get("zone", read_zone, ""),
+            capacity_type=row.get("capacity_type", read_capacity_type, CapacityType.ON_DEMAND),
+            usd_per_hour_micro=row.get("usd_per_hour", read_usd, 0),
+            available=row.get("available", read_bool, True),
+        )
+        if offering.key in seen:
+            row.note("", "this zone and capacity type are there twice.")
+        seen.add(offering.key)
+        _read_rate(row, offering.key, rates)
+        yield offering
+
+
+def _read_rate(at: Section, key: Key, rates: dict[Key, float]) -> None:
+    rate = at.get("interruptions_per_hour", _read_per_hour, None)
+    if rate is not None:
+        rates[key] = rate
+
+
+# --- Spot prices over it ---------------------------------------------------------------------
+
+
+def overlay_spot(market: Market, data: object) -> Market:
+    """The market with the Spot offerings of a file: each new, or in place of the one there was.
+
+    Raises UserError.
+    """
+    problems: list[str] = []
+    offerings = {kind.name: {o.key: o for o in kind.offerings} for kind in market.types}
+    rates = dict(market.interruptions_per_hour)
+    seen: set[Key] = set()
+    for at in rows(data, "spot", problems):
+        offering = _read_spot(at, offerings)
+        if offering is None:
+            continue
+        if offering.key in seen:
+            at.note("", "this type and zone are there twice.")
+        seen.add(offering.key)
+        offerings[offering.instance_type][offering.key] = offering
+        _read_rate(at, offering.key, rates)
+    complain(problems)
+    types = tuple(replace(k, offerings=tuple(offerings[k.name].values())) for k in market.types)
+    return Market(types=types, interruptions_per_hour=rates)
+
+
+def _read_spot(at: Section, offerings: Mapping[str, Mapping[Key, Offering]]) -> Offering | None:
+    at.only(SPOT["properties"])
+    at.needs("type", "zone")
+    name = at.body.get("type")
+    if not isinstance(name, str) or name not in offerings:
+        if "type" in at.body:
+            at.note("type", no_such_type(name, offerings))
+        return None
+    zone = at.get("zone", read_zone, "")
+    was = offerings[name].get((name, zone, CapacityType.SPOT.value))
+    if was is None:
+        at.needs("usd_per_hour")
+    return Offering(
+        instance_type=name,
+        zone=zone,
+        capacity_type=CapacityType.SPOT,
+        usd_per_hour_micro=at.get("usd_per_hour", read_usd, was.usd_per_hour_micro if was else 0),
+        available=at.get("available", read_bool, was.available if was else True),
+    )
+
+
+# --- single values ---------------------------------------------------------------------------
+
+
+def no_such_type(value: object, names: Mapping[str, object]) -> str:
+    """A sentence with the nearest name only: hundreds would help nobody."""
+    hint = suggest(value, names)
+    near = hint if hint.startswith("did") else "the catalogue has none like it."
+    return f"there is no instance type {quote(value)}; {near}"
+
+
+def read_name(value: object) -> str:
+    """The name of an instance type or a node: letters, digits, dots and dashes."""
+    text = read_text(value)
+    if not _NAME.fullmatch(text):
+        raise _bad(f"must be a name such as g6.xlarge, not {quote(value)}.")
+    return text
+
+
+def read_capacity_type(value: object) -> CapacityType:
+    """Spot or on-demand. Raises UserError with the nearest."""
+    return CapacityType(_one_of([kind.value for kind in CapacityType])(value))
+
+
+def read_usd(value: object) -> int:
+    """Micro-USD per hour of a price in USD, above 0."""
+    return usd_to_micro(read_number(value, most=MAX_USD_PER_HOUR_MICRO // 1_000_000))
+
+
+class _one_of:
+    """A reader of a text out of a few."""
+
+    def __init__(self, known: tuple[str, ...] | list[str]) -> None:
+        self._known = known
+
+    def __call__(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self._known:
+            raise _bad(f"must not be {quote(value)}; {suggest(value, self._known)}")
+        return value
+
+
+def _read_model(value: object) -> str:
+    return model_named(read_text(value))
+
+
+def _read_gpus(value: object) -> int:
+    return read_whole(value, least=0, most=MAX_GPUS)
+
+
+def _read_pods(value: object) -> int:
+    return read_whole(value, least=1, most=MAX_PODS)
+
+
+def _read_per_hour(value: object) -> float | None:
+    return 0.0 if value == 0 and not isinstance(value, bool) else read_number(value, most=60)
+
+
+def _bad(message: str) -> UserError:
+    return UserError(message, reason="BadValue")

@@ -8,6 +8,7 @@ find nothing is a bin searched exactly. One round is one step of the planner's `
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,18 +30,23 @@ _GOLDEN, _PLASTIC = 0.6180339887498949, 0.7548776662466927
 
 @dataclass
 class Columns:
-    """Grows a pool for one demand; ``uses`` and ``duals`` are those of the last round."""
+    """Grows a pool for one demand; ``uses`` and ``duals`` are those of the last round.
+
+    Without ``thorough`` nothing is searched exactly.
+    """
 
     grid: Grid
     pool: Pool
     pricer: Pricer
-    duals: Duals | None = None
-    uses: Floats = field(default_factory=lambda: np.zeros(0))
+    thorough: bool = True
     converged: bool = False
+    uses: Floats = field(init=False)
+    duals: Duals = field(init=False)
 
     def __post_init__(self) -> None:
         self._master = Master(self.pool, self.problem.demand)
         self._round = 0
+        self.uses, self.duals = self._master.solve()
 
     @property
     def problem(self) -> Problem:
@@ -49,40 +55,37 @@ class Columns:
 
     def run(self, rounds: int) -> int:
         """At most that many rounds, fewer if nothing is left to find; how many were used."""
-        begun = self._round
-        center: Duals | None = None
-        while not self.converged and self._round - begun < rounds and self._solve():
-            assert self.duals is not None
-            center = self.duals if center is None else center.toward(self.duals, _TRUST)
+        begun, center = self._round, self.duals
+        while not self.converged and self._round - begun < rounds:
             self._round += 1
-            self.converged = not (self._grow(center) or self._grow(self.duals))
-            center = center if self._center_paid else None
-        self._solve()
+            center = center.toward(self.duals, _TRUST)
+            if not self._grow(center):
+                # Looked for in the wrong place: from here on the master's own duals count.
+                center = self.duals
+                self.converged = not self._grow(center)
+            self.uses, self.duals = self._master.solve()
         return self._round - begun
 
-    _center_paid = True
-
-    def _solve(self) -> bool:
-        found = self._master.solve()
-        if found is None:
-            return False
-        self.uses, self.duals = found
-        return True
+    def learn(self, patterns: Iterable[tuple[int, Ints]]) -> bool:
+        """Take in patterns found elsewhere; whether any was new."""
+        known = list(patterns)
+        self.converged = not self.pool.add([bin_ for bin_, _ in known], [c for _, c in known])
+        self.uses, self.duals = self._master.solve()
+        return not self.converged
 
     def _grow(self, at: Duals) -> bool:
         """Take in patterns that pay at the master's duals, looked for at those duals."""
-        self._center_paid = at is not self.duals
         worth, prices = self.grid.worth(at.shapes), bin_prices(self.problem, at)
-        ceilings = self.pricer.ceilings(worth, prices, 12 if self._round > 1 else 30)
+        ceilings = self.pricer.ceilings(worth, prices, 8 if self._round > 1 else 16)
         promising = np.flatnonzero(ceilings > prices * (1 + _IMPROVES))
         bins, counts = self._filled(promising, worth)
         if self._add(bins, counts):
             return True
-        return at is self.duals and self._searched(promising, worth, prices, ceilings)
+        if at is not self.duals or not self.thorough:
+            return False
+        return self._searched(promising, worth, prices, ceilings)
 
     def _filled(self, bins: Ints, worth: Floats) -> tuple[Ints, Floats]:
-        if not len(bins):
-            return bins, np.zeros((0, self.problem.shapes))
         plain = [worth[bins] / self.grid.weighed[way][bins] for way in range(3)]
         drift = np.arange(1, self.problem.shapes + 1) * _GOLDEN * (2 * self._round + 1)
         drift = np.modf(drift + np.arange(len(bins))[:, None] * _PLASTIC)[0]
@@ -92,7 +95,8 @@ class Columns:
     def _searched(self, bins: Ints, worth: Floats, prices: Floats, ceilings: Floats) -> bool:
         """The same by exact search in the most promising bins."""
         ratio = ceilings[bins] / prices[bins]
-        rows, fillings = [], []
+        rows: list[int] = []
+        fillings: list[Ints] = []
         for bin_ in bins[np.argsort(-ratio, kind="stable")][:_SEARCHED_BINS].tolist():
             threshold = prices[bin_] * (1 + _IMPROVES)
             if self.pricer.sharpen(bin_, worth[bin_]) > threshold:
@@ -100,21 +104,21 @@ class Columns:
                 best = np.argsort(-(found @ worth[bin_]), kind="stable")[:_PER_BIN]
                 rows += [bin_] * len(best)
                 fillings += list(found[best])
-        return bool(fillings) and self._add(np.array(rows), np.array(fillings, dtype=np.float64))
+        counts = np.array(fillings, dtype=np.float64).reshape(len(rows), self.problem.shapes)
+        return self._add(np.array(rows, dtype=np.int64), counts)
 
     def _add(self, bins: Ints, counts: Floats) -> bool:
-        assert self.duals is not None
-        if not len(bins):
-            return False
         prices = bin_prices(self.problem, self.duals)
         value = np.einsum("ns,ns->n", counts, self.grid.worth(self.duals.shapes)[bins])
         ratio = value / prices[bins]
         order = np.argsort(-ratio, kind="stable")
         chosen: list[int] = []
         of_bin = Counter[int]()
-        for row in order[: int((ratio > 1 + _IMPROVES).sum())].tolist():
-            if of_bin[int(bins[row])] < _PER_BIN and len(chosen) < _PER_ROUND:
-                of_bin[int(bins[row])] += 1
+        order = order[: int((ratio > 1 + _IMPROVES).sum())]
+        bins, counts = distinct(bins[order], counts[order])
+        for row, bin_ in enumerate(bins.tolist()):
+            if of_bin[bin_] < _PER_BIN and len(chosen) < _PER_ROUND:
+                of_bin[bin_] += 1
                 chosen.append(row)
         return self.pool.add(bins[chosen].tolist(), list(counts[chosen].astype(np.int64))) > 0
 

@@ -14,7 +14,7 @@ import numpy as np
 from .columns import Columns, singles
 from .exact import settle
 from .fills import Grid
-from .greedy import Purse
+from .greedy import Purse, greedy
 from .integer import THRESHOLDS, cheapest, rounded, whole_part
 from .master import Duals
 from .pool import Pool
@@ -32,10 +32,9 @@ def dive(
     problem: Problem, pool: Pool, uses: Floats, duals: Duals, steps: int
 ) -> tuple[list[Load], int]:
     """A plan for everybody, and the steps used; when they run out the rest is rounded."""
+    purse, grid = Purse.of(problem), Grid(problem)
     loads: list[Load] = []
     used = 0
-    purse = Purse.of(problem)
-    grid = Grid(problem)
     while True:
         taken = _sure(pool, uses, grid.problem, purse)
         loads += taken
@@ -43,13 +42,10 @@ def dive(
         if not left.any():
             return loads, used
         grid = Grid(rest_of(problem, left, purse))
-        if not taken or used >= steps or not grid.problem.demand.any():
-            plans = [rounded(grid, pool, np.zeros(len(pool)), duals, 1.0)]
-            return loads + cheapest(grid.problem, plans), used
+        if not taken or used >= steps:
+            return loads + greedy(grid, left, purse, duals.shapes), used
         columns = Columns(grid, shrunk(grid.problem, pool, uses), Pricer(grid))
         used += max(columns.run(min(_ROUNDS_PER_DIVE, steps - used)), 1)
-        if columns.duals is None:
-            return loads + rounded(grid, pool, np.zeros(len(pool)), duals, 1.0), used
         pool, uses, duals = columns.pool, columns.uses, columns.duals
         if left.sum() <= FEW:
             return loads + last_few(grid, columns), used
@@ -84,7 +80,6 @@ def shrunk(problem: Problem, pool: Pool, uses: Floats) -> Pool:
 
 def last_few(grid: Grid, columns: Columns) -> list[Load]:
     """The best plan for a handful, starting from columns generated for them."""
-    assert columns.duals is not None
     plans = [
         rounded(grid, columns.pool, columns.uses, columns.duals, start) for start in THRESHOLDS
     ]

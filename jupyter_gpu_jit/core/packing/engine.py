@@ -18,8 +18,9 @@ from .exact import settle
 from .fills import Grid
 from .greedy import Purse, greedy
 from .integer import THRESHOLDS, cheapest, merged, rounded
+from .master import Duals, Unsolved
 from .pool import Pool
-from .problem import Floats, Load, Problem
+from .problem import Floats, Ints, Load, Problem
 from .proof import EXACT, QUICK, THOROUGH, Bound, prove
 from .search import Pricer
 
@@ -29,6 +30,11 @@ SETTLE_STEPS = 200
 """Until nothing is left to find, with dives and a thorough certificate."""
 # Beyond that many steps the certificate is thorough and dives begin.
 _SETTLING = 40
+# Up to 20 sessions always get that many.
+_FEW_STEPS = 30
+# A plan from hints this many times dearer than its bound is compared with a greedy one.
+_POOR = 1.02
+_UNSOLVED = "HiGHS found no optimum, so the plan made without it stands"
 _FELL_BACK = "The finer plan failed its own check, so the first one stands"
 
 Pattern = tuple[int, tuple[int, ...]]
@@ -60,102 +66,141 @@ def pack(problem: Problem, *, hints: Iterable[Pattern] = (), steps: int = FIRST_
 
     0 steps give the greedy plan with a quick bound, except that up to 20 sessions are always
     planned as well as counted searches can. ``hints`` are patterns of an earlier answer; those
-    that no longer fit are ignored.
+    that no longer fit are ignored, and with good ones the greedy plan is left out.
     """
-    grid = Grid(problem)
-    first = merged(greedy(grid, problem.demand, Purse.of(problem)))
-    served = problem.served(first)
-    if not first:
+    hints = list(hints)
+    served = _can_be_served(problem)
+    first = _greedily(problem) if served is None or not hints else None
+    if first is not None:
+        served = problem.served(first)
+    if served is None or not served.any():
         return Answer((), tuple(problem.demand.tolist()), 0, 0, True)
     inner = problem if (served == problem.demand).all() else replace(problem, demand=served)
-    work = _Work(inner, first, list(hints), steps)
-    answer = work.answer()
+    answer = _Work(inner, first, hints, steps).answer()
     return replace(answer, unserved=tuple((problem.demand - served).tolist()))
 
 
+def _can_be_served(problem: Problem) -> Ints | None:
+    """Sessions that some bin serves; None where limits or a budget decide who is."""
+    if not problem.is_free or problem.budget is not None:
+        return None
+    return np.where(problem.fits.any(axis=0), problem.demand, 0)
+
+
+def _greedily(problem: Problem) -> list[Load]:
+    return merged(greedy(Grid(problem), problem.demand, Purse.of(problem)))
+
+
 class _Work:
-    """One run for sessions that can all be served; ``best`` only ever gets cheaper."""
+    """One run for sessions that can all be served; ``best`` only ever gets cheaper.
+
+    With hints the greedy plan is made only when the gap says that they were of little use.
+    """
 
     def __init__(
-        self, problem: Problem, first: list[Load], hints: Sequence[Pattern], steps: int
+        self, problem: Problem, first: list[Load] | None, hints: Sequence[Pattern], steps: int
     ) -> None:
-        self.problem, self.first, self.best, self.steps = problem, first, first, steps
+        self.problem, self.first, self.best, self.steps = problem, first, first or [], steps
         self.grid = Grid(problem)
         self.pricer = Pricer(self.grid)
         self.few = int(problem.demand.sum()) <= FEW
-        self.columns = Columns(self.grid, self._pool(hints), self.pricer)
+        self.thorough = self.few or steps >= _SETTLING
+        self.pool = self._pool(hints)
         self.bound = Bound(0, 1.0)
+        self.duals = Duals(np.zeros(problem.shapes), np.zeros(problem.bins), np.zeros(0))
         self.proven = False
+        self.notes: tuple[str, ...] = ()
 
     def _pool(self, hints: Sequence[Pattern]) -> Pool:
         pool = Pool(self.problem)
-        pool.add_loads(self.first)
+        pool.add_loads(self.best)
         bins, counts = singles(self.grid)
         pool.add(bins.tolist(), list(counts.astype(np.int64)))
         for bin_, filling in hints:
             counts_now = np.minimum(np.array(filling, dtype=np.int64), self.problem.fits[bin_])
             load = Load(bin_, tuple(counts_now.tolist()), 1)
-            if counts_now.any() and self.problem.holds(load):
+            if counts_now.any() and self.problem.holds([load]):
                 pool.add([bin_], [counts_now])
         return pool
 
     def answer(self) -> Answer:
         """Improve, prove, check."""
-        if int(self.problem.demand.sum()) > 1 and self.problem.bins:
-            self._improve()
-        else:
-            self.proven = True
+        if int(self.problem.demand.sum()) > 1:
+            try:
+                self._improve()
+            except Unsolved:
+                self.notes = (_UNSOLVED,)
+        if not self.best or (self.first is None and self._is_poor()):
+            self._consider(self._greedy())
+        self.proven |= int(self.problem.demand.sum()) == 1
         return self._checked()
 
     def _improve(self) -> None:
-        columns = self.columns
-        used = columns.run(max(self.steps, 30) if self.few else self.steps)
-        if columns.duals is None:
-            return
+        self.columns = Columns(self.grid, self.pool, self.pricer, thorough=self.thorough)
+        steps = _FEW_STEPS if self.few else self.steps
+        left = self._prove(steps - self.columns.run(steps))
         self._round()
-        self._prove()
+        self.proven = bool(self.best) and self.bound.value >= self.problem.cost(self.best)
+        if self.proven:
+            return
         if self.few and self.problem.is_free:
             self._settle()
-        elif self.steps - used > 0 and self.steps >= _SETTLING:
-            self._dive(self.steps - used)
+        elif self.thorough:
+            self._dive(left)
+
+    def _prove(self, steps: int) -> int:
+        """The bound, with patterns found by the proof as new columns; the steps left."""
+        columns = self.columns
+        effort = EXACT if self.few else THOROUGH if self.thorough else QUICK
+        while True:
+            found = prove(self.pricer, columns.duals, effort)
+            if found.value > self.bound.value:
+                self.bound, self.duals = found, columns.duals
+            if not self.thorough or steps <= 0 or not columns.learn(found.patterns):
+                return steps
+            steps -= 1 + columns.run(steps - 1)
+
+    def _greedy(self) -> list[Load]:
+        if self.first is None:
+            self.first = _greedily(self.problem)
+        return self.first
+
+    def _consider(self, *plans: list[Load]) -> None:
+        """Keep the cheapest of the plan at hand and these, of those that serve everybody."""
+        known = [self.best] if self.best else []
+        self.best = cheapest(self.problem, [*known, *map(merged, plans)])
+
+    def _is_poor(self) -> bool:
+        return self.problem.cost(self.best) > self.bound.value * _POOR
 
     def _round(self) -> None:
-        columns = self.columns
-        assert columns.duals is not None
-        if self.steps or self.few:
-            plans = [
-                rounded(self.grid, columns.pool, columns.uses, columns.duals, start)
-                for start in THRESHOLDS
-            ]
-            self.best = cheapest(self.problem, [self.best, *map(merged, plans)])
-
-    def _prove(self) -> None:
-        assert self.columns.duals is not None
-        effort = EXACT if self.few else THOROUGH if self.steps >= _SETTLING else QUICK
-        self.bound = prove(self.pricer, self.columns.duals, effort)
-        self.proven = self.bound.value >= self.problem.cost(self.best)
+        """Whole nodes from the linear program; the greedy plan alone when there were no steps."""
+        columns, starts = self.columns, THRESHOLDS if self.thorough else THRESHOLDS[:1]
+        if self.steps or self.few or not self.best:
+            for start in starts:
+                plan = rounded(self.grid, columns.pool, columns.uses, columns.duals, start)
+                if (self.problem.served(plan) == self.problem.demand).all():
+                    self._consider(plan)
 
     def _settle(self) -> None:
-        assert self.columns.duals is not None
-        if not self.proven:
-            settled = settle(self.pricer, self.best, self.columns.duals, self.bound)
-            self.best = cheapest(self.problem, [self.best, merged(settled.loads)])
-            self.proven = settled.proven
+        settled = settle(self.pricer, self.best, self.duals, self.bound)
+        self._consider(settled.loads)
+        self.proven = settled.proven
 
     def _dive(self, steps: int) -> None:
         columns = self.columns
-        assert columns.duals is not None
         plan, _ = dive(self.problem, columns.pool, columns.uses, columns.duals, steps)
-        self.best = cheapest(self.problem, [self.best, merged(plan)])
+        if (self.problem.served(plan) == self.problem.demand).all():
+            self._consider(plan)
 
     def _checked(self) -> Answer:
-        problem, greedy_cost = self.problem, self.problem.cost(self.first)
-        cost = problem.cost(self.best)
+        problem, cost = self.problem, self.problem.cost(self.best)
         bound = cost if self.proven else self.bound.value
-        sound = problem.allows(self.best) and bound <= cost <= greedy_cost
+        sound = problem.allows(self.best) and bound <= cost
+        sound &= self.first is None or cost <= problem.cost(self.first)
         if not sound or not (problem.served(self.best) == problem.demand).all():
-            first = Answer(tuple(self.first), (), greedy_cost, 0, False)
-            return replace(first, notes=(_FELL_BACK,))
+            first = self._greedy()
+            return Answer(tuple(first), (), problem.cost(first), 0, False, notes=(_FELL_BACK,))
         return Answer(
             loads=tuple(self.best),
             unserved=(),
@@ -163,19 +208,21 @@ class _Work:
             lower_bound=bound,
             proven=self.proven,
             patterns=self._patterns(),
-            duals=self._duals(),
+            notes=self.notes,
+            duals=self._worth(),
         )
 
-    def _duals(self) -> Floats:
+    def _worth(self) -> Floats:
         """Without a linear program there is one session, worth what its node costs."""
-        if self.columns.duals is not None:
-            return self.columns.duals.shapes
-        cost = float(self.problem.cost(self.best))
-        return np.asarray(self.problem.demand * cost, dtype=np.float64)
+        if self.duals.shapes.any():
+            return self.duals.shapes
+        cost = float(self.problem.cost(self.best)) / float(self.problem.demand.sum())
+        return np.asarray(self.problem.fits.any(axis=0) * cost, dtype=np.float64)
 
     def _patterns(self) -> tuple[Pattern, ...]:
         """Patterns of the plan, and those the linear program used."""
-        columns = self.columns
-        used = np.flatnonzero(columns.uses > 0).tolist()
-        loads = [*self.best, *(columns.pool.load(number, 1) for number in used)]
+        loads = list(self.best)
+        if self.duals.shapes.any():
+            used = np.flatnonzero(self.columns.uses > 0).tolist()
+            loads += [self.pool.load(number, 1) for number in used]
         return tuple(dict.fromkeys((load.bin, load.counts) for load in loads))

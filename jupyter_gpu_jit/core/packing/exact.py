@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .integer import trimmed
+from .integer import cheapest, trimmed
 from .master import Duals, whole_uses
 from .pool import Pool
 from .problem import Floats, Ints, Load, Problem
@@ -143,11 +143,9 @@ class _Cover:
 
 def _by_highs(problem: Problem, pool: Pool, loads: list[Load]) -> list[Load]:
     """A cheaper plan from the pool if HiGHS finds one, else the same."""
-    numbers = np.arange(len(pool))
-    found = whole_uses(pool, problem.demand, numbers, gap=0.0, nodes=_MIP_NODES)
+    found = whole_uses(pool, problem.demand, nodes=_MIP_NODES)
     if found is None:
         return loads
-    used = np.flatnonzero(found[0])
-    plan = trimmed(problem, [pool.load(int(n), int(found[0][n])) for n in used])
-    served = bool((problem.served(plan) == problem.demand).all())
-    return plan if served and problem.cost(plan) < problem.cost(loads) else loads
+    used = np.flatnonzero(found).tolist()
+    plan = trimmed(problem, [pool.load(number, int(found[number])) for number in used])
+    return cheapest(problem, [loads, plan])

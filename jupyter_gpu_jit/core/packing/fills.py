@@ -19,7 +19,9 @@ from .problem import Floats, Ints, Problem
 _HALF = 0.5
 # Stands for "any number of them" where a shape uses none of a resource.
 _PLENTY = 1e9
-_TINY = 1e-12
+TINY = 1e-12
+# Orders that lean to one resource; to a third or fourth gained nothing in any mix tried.
+_LEANING = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,8 @@ class Grid:
         """Shares summed under each fixed weighing of the resources [W,B,S]."""
         largest = self.shares.max(axis=0)
         mean = self.shares.mean(axis=0)
-        leaning = [0.5 * share + 0.5 * mean for share in self.shares if share.any()]
-        return np.stack([mean, largest, *leaning]) + _TINY
+        leaning = [0.5 * share + 0.5 * mean for share in self.shares[:_LEANING]]
+        return np.stack([mean, largest, *leaning]) + TINY
 
     def worth(self, duals: Floats) -> Floats:
         """What a session is worth in each bin, less what it adds to the cost there [B,S]."""
@@ -80,15 +82,19 @@ class Grid:
 
     def fill(self, bins: Ints, density: Floats, caps: Floats) -> Floats:
         """Fill ``bins[n]`` with at most ``caps[n,S]``, densest first; only what has density > 0."""
-        useful = np.where(caps > 0, density, 0.0)
-        order = np.argsort(-useful, axis=1, kind="stable")
-        caps = np.where(useful > 0, caps, 0.0)
-        room, every = self.rooms[:, bins] + _HALF, np.arange(len(bins))
+        useful = (caps > 0) & (density > 0)
+        order = np.argsort(np.where(useful, -density, 0.0), axis=1, kind="stable")
+        depth = int(useful.sum(axis=1).max(initial=0))
+        ranked = np.ascontiguousarray(order[:, :depth].T)
+        every = np.arange(len(bins))
+        most = np.where(useful, caps, 0.0)[every, ranked]
+        room = self.rooms[:, bins] + _HALF
         counts = np.zeros_like(caps)
-        for position in range(int((useful > 0).sum(axis=1).max(initial=0))):
-            shape = order[:, position]
-            taken = np.floor((room * self.per_unit[:, shape]).min(axis=0))
-            np.minimum(taken, caps[every, shape], out=taken)
+        for shape, limit in zip(ranked, most, strict=True):
+            taken = room[0] * self.per_unit[0, shape]
+            for resource in range(1, len(room)):
+                np.minimum(taken, room[resource] * self.per_unit[resource, shape], out=taken)
+            taken = np.minimum(np.floor(taken), limit)
             room -= taken * self.sizes[:, shape]
             counts[every, shape] = taken
         return counts
@@ -96,11 +102,10 @@ class Grid:
     def fill_all(
         self, bins: Ints, densities: Sequence[Floats], caps: Floats
     ) -> tuple[Ints, Floats]:
-        """The same bins once in each order: bins [n] and counts [n,S], without repetitions."""
+        """The same bins once in each order: bins [n] and counts [n,S]."""
         rows = np.concatenate([bins] * len(densities))
         density = np.concatenate(list(densities))
-        counts = self.fill(rows, density, np.concatenate([caps] * len(densities)))
-        return distinct(rows, counts)
+        return rows, self.fill(rows, density, np.concatenate([caps] * len(densities)))
 
 
 def distinct(bins: Ints, counts: Floats) -> tuple[Ints, Floats]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .fills import Grid
+from .fills import TINY, Grid, distinct
 from .problem import UNLIMITED, Floats, Ints, Load, Problem
 
 # A filling is bought in the same round as the best one when it is worth that part of it.
-_NEARLY = 0.985
+_NEARLY = 0.97
+_LOOKED_AT = 48
 
 
 @dataclass
@@ -88,10 +89,20 @@ class Greedy:
         if not len(bins):
             return False
         worth = self._worth(bins, caps)
-        densities = [worth / weighed[bins] for weighed in self.grid.weighed]
+        best = self._promising(bins, np.where(caps > 0, worth, 0.0))
+        bins, worth, caps = bins[best], worth[best], caps[best]
+        ways = range(len(self.grid.weighed))
+        densities = [worth / self.grid.weighed[way, bins] for way in ways]
         rows, counts = self.grid.fill_all(bins, densities, caps)
-        value = np.einsum("ns,ns->n", counts, worth[np.searchsorted(bins, rows)])
+        value = np.einsum("ns,ns->n", counts, np.concatenate([worth] * len(ways)))
         return self._buy(rows, counts, value / self.grid.costs[rows])
+
+    def _promising(self, bins: Ints, worth: Floats) -> Ints:
+        """Bins that could be worth most for their price if one resource were all that counts."""
+        if len(bins) <= _LOOKED_AT:
+            return np.arange(len(bins))
+        most = (worth / (self.grid.shares[:, bins] + TINY)).max(axis=2).min(axis=0)
+        return np.sort(np.argsort(-(most / self.grid.costs[bins]), kind="stable")[:_LOOKED_AT])
 
     def _worth(self, bins: Ints, caps: Floats) -> Floats:
         """What a session is worth in each bin [n,S]: what it would cost at best."""
@@ -106,12 +117,11 @@ class Greedy:
         return np.maximum(self.grid.worth(cheapest)[bins], 1e-9)
 
     def _buy(self, rows: Ints, counts: Floats, ratio: Floats) -> bool:
-        order = np.argsort(-ratio, kind="stable")
-        least = ratio[order[0]] * _NEARLY if len(order) else 0.0
+        good = np.flatnonzero(ratio >= ratio.max() * _NEARLY)
+        order = good[np.argsort(-ratio[good], kind="stable")]
         bought = False
-        for row in order[: int((ratio >= least).sum())].tolist():
-            filling = counts[row].astype(np.int64)
-            bought |= self._take(int(rows[row]), filling)
+        for bin_, filling in zip(*distinct(rows[order], counts[order]), strict=True):
+            bought |= self._take(int(bin_), filling.astype(np.int64))
         return bought
 
     def _take(self, bin_: int, filling: Ints) -> bool:

@@ -19,6 +19,10 @@ from .problem import UNLIMITED, Floats, Ints, Problem
 _MICRO = 1e6
 
 
+class Unsolved(Exception):
+    """HiGHS found no optimum where there must be one; the plan at hand stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Duals:
     """What the last session of each shape costs, and what one node more of a limit saves.
@@ -83,6 +87,12 @@ def _quiet() -> highspy.Highs:
     return highs
 
 
+def _run(highs: highspy.Highs) -> None:
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise Unsolved
+
+
 def _sparse(columns: Floats) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
     """Starts, row numbers and values of columns given as dense rows."""
     where, rows = np.nonzero(columns)
@@ -117,47 +127,39 @@ class Master:
         self._highs.setOptionValue("simplex_strategy", 4)
         _add_rows(self._highs, *self._rows.bounds(demand))
 
-    def solve(self) -> tuple[Floats, Duals] | None:
-        """How often each pattern is used, and the duals; None if HiGHS finds no optimum."""
+    def solve(self) -> tuple[Floats, Duals]:
+        """How often each pattern is used, and the duals. Raises Unsolved."""
         if self._known < len(self.pool):
             columns = self._rows.columns(self.pool.bins(self._known), self.pool.counts(self._known))
             _add_columns(self._highs, self.pool.costs(self._known), columns)
             self._known = len(self.pool)
-        self._highs.run()
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            return None
+        _run(self._highs)
         solution = self._highs.getSolution()
         uses = np.maximum(np.array(solution.col_value), 0.0)
         return uses, self._rows.duals(np.array(solution.row_dual))
 
 
-def whole_uses(
-    pool: Pool, demand: Ints, numbers: Ints, *, gap: float, nodes: int
-) -> tuple[Ints, bool] | None:
-    """How often to use each of those patterns in whole nodes, and whether HiGHS calls it optimal.
-
-    At most ``nodes`` nodes of its search; None if it finds nothing.
-    """
+def whole_uses(pool: Pool, demand: Ints, *, nodes: int) -> Ints | None:
+    """How often to use each pattern in whole nodes; None if that many search nodes find nothing."""
     rows = _Rows(pool.problem)
     highs = _quiet()
-    highs.setOptionValue("mip_rel_gap", gap)
+    highs.setOptionValue("mip_rel_gap", 0.0)
     highs.setOptionValue("mip_abs_gap", 0.0)
     highs.setOptionValue("mip_max_nodes", nodes)
     _add_rows(highs, *rows.bounds(demand))
-    columns = rows.columns(pool.bins()[numbers], pool.counts()[numbers])
-    _add_columns(highs, pool.costs()[numbers], columns)
-    every = np.arange(len(numbers), dtype=np.int32)
-    whole = np.full(len(numbers), highspy.HighsVarType.kInteger)
-    highs.changeColsIntegrality(len(numbers), every, whole)
+    _add_columns(highs, pool.costs(), rows.columns(pool.bins(), pool.counts()))
+    every = np.arange(len(pool), dtype=np.int32)
+    whole = np.full(len(pool), highspy.HighsVarType.kInteger)
+    highs.changeColsIntegrality(len(pool), every, whole)
     highs.run()
     if highs.getInfo().primal_solution_status != 2:
         return None
-    uses = np.rint(np.array(highs.getSolution().col_value)).astype(np.int64)
-    return uses, highs.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    uses: Ints = np.rint(np.array(highs.getSolution().col_value)).astype(np.int64)
+    return uses
 
 
-def multipliers(worth: Floats, shares: Floats, most: Floats) -> Floats | None:
-    """What each resource of a bin is worth when sessions may be cut; None without an answer."""
+def multipliers(worth: Floats, shares: Floats, most: Floats) -> Floats:
+    """What each resource of a bin is worth when sessions may be cut. Raises Unsolved."""
     highs = _quiet()
     highs.setOptionValue("presolve", "off")
     resources, scale = len(shares), float(worth.max(initial=1e-9))
@@ -165,7 +167,5 @@ def multipliers(worth: Floats, shares: Floats, most: Floats) -> Floats | None:
     starts, rows, values = _sparse(shares.T)
     size = len(worth)
     highs.addCols(size, -worth / scale, np.zeros(size), most, len(values), starts, rows, values)
-    highs.run()
-    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        return None
+    _run(highs)
     return np.asarray(np.maximum(-np.array(highs.getSolution().row_dual), 0.0) * scale)

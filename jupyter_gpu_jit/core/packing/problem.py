@@ -95,19 +95,19 @@ class Problem:
 
     def cost(self, loads: Sequence[Load]) -> int:
         """What these nodes cost together, micro-USD per hour."""
-        return sum(self.node_cost(load) * load.repeat for load in loads)
-
-    def node_cost(self, load: Load) -> int:
-        """What one such node costs, with what its sessions add."""
-        added = self.extra[load.bin] @ np.array(load.counts, dtype=np.int64)
-        return int(self.costs[load.bin] + added)
+        bins = np.array([load.bin for load in loads], dtype=np.int64)
+        each = self.costs[bins] + (self.extra[bins] * self.counts(loads)).sum(axis=1)
+        return int(each @ np.array([load.repeat for load in loads], dtype=np.int64))
 
     def served(self, loads: Sequence[Load]) -> Ints:
         """Sessions of each shape that have a place on these nodes."""
-        total = np.zeros(self.shapes, dtype=np.int64)
-        for load in loads:
-            total += load.repeat * np.array(load.counts, dtype=np.int64)
-        return total
+        repeats = np.array([load.repeat for load in loads], dtype=np.int64)
+        return np.asarray(repeats @ self.counts(loads))
+
+    def counts(self, loads: Sequence[Load]) -> Ints:
+        """What one node of each load holds, as rows."""
+        rows = np.array([load.counts for load in loads], dtype=np.int64)
+        return rows.reshape(len(loads), self.shapes)
 
     def bought(self, loads: Sequence[Load]) -> Ints:
         """Nodes of each bin."""
@@ -116,19 +116,18 @@ class Problem:
             total[load.bin] += load.repeat
         return total
 
-    def holds(self, load: Load) -> bool:
-        """Whether the bin serves and has room for that filling."""
-        counts = np.array(load.counts, dtype=np.int64)
-        room = self.rooms[load.bin] - counts @ self.sizes
-        return bool((room >= 0).all() and (counts >= 0).all()) and not bool(
-            counts[~self.serves[load.bin]].any()
-        )
+    def holds(self, loads: Sequence[Load]) -> bool:
+        """Whether each bin serves and has room for its filling."""
+        counts, bins = self.counts(loads), np.array([load.bin for load in loads], dtype=np.int64)
+        room = self.rooms[bins] - counts @ self.sizes
+        able = (counts >= 0) & (self.serves[bins] | (counts == 0))
+        return bool((room >= 0).all() and able.all())
 
     def allows(self, loads: Sequence[Load]) -> bool:
         """Whether each load is possible and all together keep to limits, rows and budget."""
         bought = self.bought(loads)
         return (
-            all(self.holds(load) for load in loads)
+            self.holds(loads)
             and bool((self.served(loads) <= self.demand).all())
             and bool((bought <= self.limits).all())
             and bool((self.rows @ bought <= self.row_limits).all())

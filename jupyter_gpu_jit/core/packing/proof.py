@@ -35,7 +35,7 @@ class Bound:
 class Effort:
     """How hard to look: fillings within ``tolerance`` of their price are let pass."""
 
-    tolerance: float = 0.002
+    tolerance: float = 0.0005
     rounds: int = 40
     states: int = 20_000
     bins: int = 400

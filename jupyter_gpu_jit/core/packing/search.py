@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .fills import Grid
+from .master import multipliers
 from .problem import Floats, Ints
 
 # Floats are exact to 1e-16 and some thousand of them are added; money is proven to this part.
@@ -70,14 +71,12 @@ class Pricer:
 
     def sharpen(self, bin_: int, worth: Floats) -> float:
         """The ceiling of one bin with the best multipliers there are, which are kept."""
-        from .master import multipliers
-
         shapes = np.flatnonzero((worth > 0) & (self.grid.fits[bin_] > 0))
+        if not len(shapes):
+            return 0.0
         shares, most = self.grid.shares[:, bin_][:, shapes], self.grid.fits[bin_, shapes]
-        found = multipliers(worth[shapes], shares, most)
-        if found is not None:
-            self._multipliers[:, bin_] = found
-        weights = self._multipliers[:, bin_]
+        weights = multipliers(worth[shapes], shares, most)
+        self._multipliers[:, bin_] = weights
         gain = np.maximum(worth[shapes] - weights @ shares, 0.0)
         return float((weights.sum() + most @ gain) * (1.0 + SAFETY))
 

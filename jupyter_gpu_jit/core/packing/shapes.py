@@ -39,10 +39,18 @@ def in_order(sessions: Iterable[SessionRequest]) -> list[SessionRequest]:
 
 def group(sessions: Sequence[SessionRequest]) -> tuple[Shape, ...]:
     """Shapes of sessions already in order, each at the place of its first session."""
-    members: dict[tuple[Resources, Requirements], list[SessionRequest]] = {}
+    found: list[tuple[Resources, Requirements, list[SessionRequest]]] = []
+    # By size first: few requirements share one, and comparing them is quicker than hashing them.
+    of_size: dict[Resources, list[int]] = {}
     for session in sessions:
-        members.setdefault((session.resources, session.requirements), []).append(session)
-    return tuple(Shape(size, needs, tuple(own)) for (size, needs), own in members.items())
+        alike = of_size.setdefault(session.resources, [])
+        same = next((i for i in alike if found[i][1] == session.requirements), None)
+        if same is None:
+            alike.append(len(found))
+            found.append((session.resources, session.requirements, [session]))
+        else:
+            found[same][2].append(session)
+    return tuple(Shape(size, needs, tuple(own)) for size, needs, own in found)
 
 
 def how_many(size: Resources, room: Resources, most: int) -> int:

@@ -401,7 +401,10 @@ class Seat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything a plan may depend on, at one moment."""
+    """Everything a plan may depend on, at one moment.
+
+    ``groups`` has (group, place) of each session of a group that has its place already.
+    """
 
     now: float
     waiting: tuple[SessionRequest, ...] = ()
@@ -409,6 +412,7 @@ class Snapshot:
     instance_types: tuple[InstanceType, ...] = ()
     max_usd_per_hour_micro: int | None = None
     quotas: tuple[Quota, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ https://kubernetes.io/docs/concepts/storage/storage-classes/#volume-binding-mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -216,7 +216,7 @@ def _of_rows(name: str, rows: Iterable[Json]) -> VolumeNeeds:
 
 def _of_row(name: str, row: Json) -> VolumeNeeds:
     """What one row asks for; what we cannot foresee of a planned node is said, not guessed."""
-    values = row.get("values") or ()
+    values: Sequence[str] = row.get("values") or ()
     if row["operator"] == "In" and row["key"] in ZONE_KEYS:
         return VolumeNeeds(zones=frozenset(values))
     if row["operator"] == "In" and row["key"] == _HOST_KEY and len(values) == 1:

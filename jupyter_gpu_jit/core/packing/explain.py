@@ -17,7 +17,7 @@ from . import market as m
 from .market import Entry, pool_failures, share_micro, type_failures
 from .shapes import Shape
 
-NO_POOLS, SPENDING_CAP = "NoPools", "SpendingCap"
+NO_POOLS, SPENDING_CAP, HELD_BACK = "NoPools", "SpendingCap", "NotReady"
 SEAT_MAY_FREE = "it starts when a seat on a running node is free"
 REASONS = {
     m.GPU_MODEL: "NoSuchGpuModel",
@@ -88,6 +88,11 @@ def over_budget(cheapest_micro: int, left_micro: int, cap_micro: int) -> Explana
         f"{format_usd(cap_micro)}/h leaves {format_usd(max(left_micro, 0))}/h now"
     )
     return Explanation(SPENDING_CAP, message, "it starts when others stop", True)
+
+
+def held_back(waits_for: str) -> Explanation:
+    """Why a session waits that cannot be planned before something else is there."""
+    return Explanation(HELD_BACK, f"It waits: {waits_for}", "", True)
 
 
 def _misses(shape: Shape, entries: Sequence[Entry]) -> Iterator[_Miss]:

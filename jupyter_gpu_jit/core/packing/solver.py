@@ -5,20 +5,22 @@ Pure: equal snapshots, in whatever order their parts come, give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..model import Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
 from .engine import FIRST_STEPS, Answer, pack
-from .explain import SEAT_MAY_FREE, Explanation, explain, over_budget
+from .explain import SEAT_MAY_FREE, Explanation, explain, held_back, over_budget
 from .fillings import Filling, Market, open_market
+from .groups import with_groups
 from .listing import offerings_for, within
 from .market import Entry, entries, is_stranded
 from .memory import recalled, remembered
 from .policy import DEFAULT, EMPTY, Policy, Warm
 from .seats import Seating, serves
 from .shapes import group, in_order
+from .solution import Solution, with_refusals
 from .sunk import bound_with_seats
 
 NEW = "New"
@@ -41,14 +43,6 @@ def solve(
     return work_out(snapshot, policy, eligible, warm=warm, steps=steps).plan
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
-    """A plan, with the reason of each refusal in parts, by session uid."""
-
-    plan: Plan
-    reasons: Mapping[str, Explanation] = field(default_factory=dict)
-
-
 def work_out(
     snapshot: Snapshot,
     policy: Policy,
@@ -58,6 +52,23 @@ def work_out(
     steps: int = FIRST_STEPS,
 ) -> Solution:
     """The same with the eligible types at hand, for callers who solve often (quotes)."""
+    held = {s.uid: held_back(s.waits_for) for s in snapshot.waiting if s.waits_for}
+    if held:
+        snapshot = replace(snapshot, waiting=tuple(s for s in snapshot.waiting if not s.waits_for))
+    found = with_groups(
+        snapshot, lambda each: _work_out(each, policy, eligible, warm=warm, steps=steps)
+    )
+    return with_refusals(found, held) if held else found
+
+
+def _work_out(
+    snapshot: Snapshot,
+    policy: Policy,
+    eligible: tuple[Entry, ...],
+    *,
+    warm: Warm,
+    steps: int,
+) -> Solution:
     sessions = in_order(snapshot.waiting)
     shapes = group(sessions)
     seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))

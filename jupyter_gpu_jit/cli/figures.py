@@ -26,7 +26,19 @@ async def _start() -> Sequence[Row]:
         return await measure(stage, Counts(), _say)
 
 
-BENCHES: Mapping[str, Callable[[], Awaitable[Sequence[Row]]]] = {"start": _start}
+async def _plan() -> Sequence[Row]:
+    needs_extra("highspy", "provisioner")
+    from ..catalogue import instance_types
+    from ..sim.peer import peer_types
+    from ..sim.workloads import common_types
+    from .bench.plan import Catalogues, Counts, measure
+
+    types = instance_types()
+    catalogues = Catalogues(peer=peer_types(types), common=common_types(types))
+    return measure(catalogues, Counts(), _say)
+
+
+BENCHES: Mapping[str, Callable[[], Awaitable[Sequence[Row]]]] = {"plan": _plan, "start": _start}
 
 
 def run(name: str) -> list[Row]:

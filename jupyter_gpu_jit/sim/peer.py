@@ -61,7 +61,7 @@ def _workload(name: str, peer: float, optimum: float, *asks: Ask) -> Workload:
     return Workload(name=name, asks=asks, peer_usd=peer, optimum_usd=optimum)
 
 
-TEN_PODS = _workload("ten-pods", 30.61, 30.31, _GPU1, _CPU4, _GPU8)
+TEN_PODS = _workload("ten-pods", 30.61, 30.3128, _GPU1, _CPU4, _GPU8)
 TABLE = (
     TEN_PODS,
     _workload("ten-pods-gpu1-only", 3.912, 3.612, _GPU1),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from ..core.gpus import nominal_memory_gib
-from ..core.model import InstanceType, Offering, Resources, SessionRequest
+from ..core.model import InstanceType, Offering, Profile, Resources, SessionRequest
 from ..core.nodes import SESSION_TOLERATIONS
 from ..core.quantity import GIB, MIB
 from ..core.requirements import CapacityPolicy, CapacityType, Requirements
@@ -322,6 +322,26 @@ def _profile_want(row: _Profile) -> Want:
     return _size(gpus, cpu, gib), _needs(gpu_models=models, gpu_memory_gib=memory)
 
 
-def profile_wants() -> Iterator[Want]:
-    """What the day's profiles ask for."""
-    return map(_profile_want, _PROFILES)
+def day_profiles() -> tuple[Profile, ...]:
+    """The day's profiles as a hub would have them."""
+    return tuple(_profile(row) for row in _PROFILES)
+
+
+def _profile(row: _Profile) -> Profile:
+    name, _, gpus, cpu, gib, models, memory = row
+    return Profile(
+        slug=name,
+        display_name=name,
+        gpus=gpus,
+        gpu_models=models,
+        gpu_memory_gib=memory,
+        cpu_guarantee_millicpu=1000 * cpu,
+        memory_guarantee_bytes=gib * GIB,
+        capacity=CapacityPolicy.ON_DEMAND,
+    )
+
+
+def crowd_of_the_day(dice: Random, sessions: int) -> tuple[SessionRequest, ...]:
+    """So many sessions of the day's profiles, all at once."""
+    rows = dice.choices(_PROFILES, [row[1] for row in _PROFILES], k=sessions)
+    return tuple(_session(f"s{n}", _profile_want(row)) for n, row in enumerate(rows))

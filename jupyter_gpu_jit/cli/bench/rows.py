@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Row = dict[str, Any]
+# Ratios have aims such as 1.001.
+_DECIMALS = {"ms": 1, "x": 3, "pods/s": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = [("name", "value", "aim", "holds", "beside")]
     for row in rows:
         aim = "-" if row["aim"] is None else f"{row['aim']:g} {row['unit']}"
-        value = f"{row['value']:.{1 if row['unit'] == 'ms' else 2}f} {row['unit']}"
+        value = f"{row['value']:.{_DECIMALS.get(row['unit'], 2)}f} {row['unit']}"
         lines.append((row["name"], value, aim, "yes" if row["holds"] else "no", row["beside"]))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     return "\n".join(

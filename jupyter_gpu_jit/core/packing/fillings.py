@@ -15,7 +15,7 @@ import numpy as np
 
 from ..model import Resources
 from ..requirements import Requirements
-from .market import Entry, Matcher
+from .market import Entry, Matcher, with_layouts
 from .problem import Bools, Ints, Problem, problem
 from .shapes import Shape
 
@@ -40,9 +40,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Market:
-    """What may be bought for these shapes now; arrays as in a Problem, one row per bin."""
+    """What may be bought for these shapes now; arrays as in a Problem, one row per bin.
+
+    ``by_price`` are those entries that serve any shape, the one with the cheapest pool first.
+    """
 
     entries: tuple[Entry, ...]
+    by_price: tuple[Entry, ...]
     shapes: tuple[Shape, ...]
     matcher: Matcher
     bins: tuple[Bin, ...]
@@ -103,6 +107,7 @@ class _Same:
 class _Stall:
     """The part of a market that does not depend on who waits."""
 
+    by_price: tuple[Entry, ...]
     matcher: Matcher
     bins: tuple[Bin, ...]
     rooms: Ints
@@ -111,10 +116,19 @@ class _Stall:
 
 
 def open_market(entries: tuple[Entry, ...], shapes: tuple[Shape, ...]) -> Market:
-    """Bins of the eligible types for these shapes."""
+    """Bins of the eligible types for these shapes; in parts where a share is enough for one."""
+    if any(shape.needs.share for shape in shapes):
+        entries = with_layouts(entries)
     stall = _stalls(_Same(entries))(tuple((shape.size, shape.needs) for shape in shapes))
     return Market(
-        entries, shapes, stall.matcher, stall.bins, stall.rooms, stall.costs, stall.serves
+        entries=entries,
+        by_price=stall.by_price,
+        shapes=shapes,
+        matcher=stall.matcher,
+        bins=stall.bins,
+        rooms=stall.rooms,
+        costs=stall.costs,
+        serves=stall.serves,
     )
 
 
@@ -132,7 +146,13 @@ def _stall(entries: tuple[Entry, ...], keys: tuple[Key, ...]) -> _Stall:
     kept = np.flatnonzero(~_dominated(rooms, serves))
     costs = np.array([offers[row].price for row in kept], dtype=np.int64)
     bins = tuple(offers[row] for row in kept)
-    return _Stall(matcher, bins, rooms[kept], costs, serves[kept])
+    useful = [entry for entry in entries if entry.pools and matcher.type_mask(entry)]
+    by_price = tuple(sorted(useful, key=_cheapest_pool))
+    return _Stall(by_price, matcher, bins, rooms[kept], costs, serves[kept])
+
+
+def _cheapest_pool(entry: Entry) -> tuple[int, tuple[str, str]]:
+    return entry.pools[0].usd_per_hour_micro, entry.key
 
 
 def _all_offers(entries: Iterable[Entry], matcher: Matcher, keys: Sequence[Key]) -> Iterator[Bin]:
@@ -156,14 +176,14 @@ def _offers(entry: Entry, matcher: Matcher) -> Iterator[Bin]:
             return
 
 
-def _cheap_and_large(offer: Bin) -> tuple[int, int, int, int, str, int]:
+def _cheap_and_large(offer: Bin) -> tuple[int, int, int, int, tuple[str, str], int]:
     room = offer.entry.room
     return (
         offer.price,
         -room.gpus,
         -room.cpu_millicpu,
         -room.memory_bytes,
-        offer.entry.type.name,
+        offer.entry.key,
         offer.mask,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..layouts import WHOLE
 from ..model import Offering, PlannedClaim, Resources
 from .fillings import Filling, Market
 from .market import Entry, by_price
@@ -19,17 +20,21 @@ class _Load:
     shapes: int
     total: Resources
     has_cpu_only: bool
+    layout: str
 
 
-def offerings_for(market: Market, filling: Filling, policy: Policy) -> tuple[Offering, ...]:
+def offerings_for(
+    market: Market, filling: Filling, policy: Policy, layout: str = WHOLE
+) -> tuple[Offering, ...]:
     """Every pool that holds the whole filling and serves each of its sessions, cheapest first.
+
+    Only types that can have that layout, as a launch has one for all.
 
     At most ``policy.max_offerings``, none dearer than ``policy.price_factor`` times the cheapest,
     and where CPU-only sessions ride along none that leaves more GPUs idle than the cheapest.
     """
-    load = _load(market, filling)
-    holders = [entry for entry in market.entries if _holds(market, entry, load)]
-    pools = [(pool, entry) for entry in holders for pool in _serving(market, entry, load)]
+    load = _load(market, filling, layout)
+    pools = _affordable(market, load, policy.price_factor)
     cheapest, holder = min(pools, key=_cheap_without_idle_gpus)
     limit = int(cheapest.usd_per_hour_micro * policy.price_factor)
     gpus = max(holder.room.gpus, load.total.gpus)
@@ -41,21 +46,37 @@ def offerings_for(market: Market, filling: Filling, policy: Policy) -> tuple[Off
     return tuple(sorted(listed, key=by_price)[: policy.max_offerings])
 
 
+def _affordable(market: Market, load: _Load, price_factor: float) -> list[tuple[Offering, Entry]]:
+    """Pools that hold the load; of types whose cheapest pool is within the factor of the best."""
+    pools: list[tuple[Offering, Entry]] = []
+    limit = float("inf")
+    for entry in market.by_price:
+        if entry.pools[0].usd_per_hour_micro > limit:
+            break
+        if _holds(market, entry, load):
+            for pool in _serving(market, entry, load):
+                limit = min(limit, pool.usd_per_hour_micro * price_factor)
+                pools.append((pool, entry))
+    return pools
+
+
 def _cheap_without_idle_gpus(each: tuple[Offering, Entry]) -> tuple[int, int]:
     pool, entry = each
     return pool.usd_per_hour_micro, entry.room.gpus
 
 
-def _load(market: Market, filling: Filling) -> _Load:
+def _load(market: Market, filling: Filling, layout: str) -> _Load:
     present = [i for i, count in enumerate(filling) if count]
     total = Resources()
     for i in present:
         total = total + times(market.shapes[i].size, filling[i])
     has_cpu_only = any(market.shapes[i].cpu_only for i in present)
-    return _Load(sum(1 << i for i in present), total, has_cpu_only)
+    return _Load(sum(1 << i for i in present), total, has_cpu_only, layout)
 
 
 def _holds(market: Market, entry: Entry, load: _Load) -> bool:
+    if entry.layout != load.layout:
+        return False
     if market.matcher.type_mask(entry) & load.shapes != load.shapes:
         return False
     return load.total.fits_in(entry.room)

@@ -6,22 +6,20 @@ whether there is a first one, the explanation of a refusal asks for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..gpus import nominal_memory_gib
+from ..layouts import WHOLE, layouts_of, room_of
 from ..model import InstanceType, Offering, Resources
 from ..nodes import node_labels, node_taints
 from ..pricing import session_share_micro
 from ..requirements import CapacityType, untolerated
+from .hardware import Hardware, hardware_failures, of_type
 from .policy import Policy
 from .shapes import Shape
 
-GPU_MODEL, GPU_MEMORY, ARCHITECTURE, SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
-    "gpu-model",
-    "gpu-memory",
-    "architecture",
+SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
     "size",
     "taints",
     "zone",
@@ -34,12 +32,22 @@ GPU_MODEL, GPU_MEMORY, ARCHITECTURE, SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An eligible type: ``room`` for sessions, nominal memory of a GPU, pools cheapest first."""
+    """An eligible type in a layout: ``total`` of a node, ``room`` of that for sessions.
+
+    Pools come cheapest first.
+    """
 
     type: InstanceType
+    layout: str
+    total: Resources
     room: Resources
-    gpu_memory_gib: int
+    hardware: Hardware
     pools: tuple[Offering, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of type and layout."""
+        return self.type.name, self.layout
 
 
 def eligible(kind: InstanceType, policy: Policy) -> bool:
@@ -47,7 +55,6 @@ def eligible(kind: InstanceType, policy: Policy) -> bool:
     return (
         bool(kind.offerings)
         and not kind.bare_metal
-        and kind.gpu_interconnect != "fraction"
         and not kind.gpu_model.startswith("radeon")
         and kind.name.partition(".")[0] not in policy.excluded_families
     )
@@ -94,26 +101,68 @@ def by_price(offering: Offering) -> tuple[int, str, str, str]:
 def _entry(kind: InstanceType, policy: Policy) -> Entry:
     return Entry(
         type=kind,
+        layout=WHOLE,
+        total=kind.allocatable,
         room=kind.allocatable - policy.daemons,
-        gpu_memory_gib=nominal_memory_gib(kind.gpu_model, kind.gpu_memory_mib),
+        hardware=of_type(kind, WHOLE),
         pools=tuple(sorted(kind.offerings, key=by_price)),
+    )
+
+
+def in_layout(entry: Entry, layout: str) -> Entry:
+    """The type with its GPUs divided so; it must be able to."""
+    if layout == entry.layout:
+        return entry
+    total = room_of(entry.type, layout)
+    return replace(
+        entry,
+        layout=layout,
+        total=total,
+        room=replace(entry.room, gpus=total.gpus),
+        hardware=of_type(entry.type, layout),
+    )
+
+
+class _Whole:
+    """Entries by identity, as ``_Same``."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+
+    def __hash__(self) -> int:
+        return id(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Whole) and self.entries is other.entries
+
+
+def with_layouts(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Each type in all layouts it can have, whole first; for those whom a share is enough."""
+    return _with_layouts(_Whole(entries))
+
+
+@lru_cache(maxsize=4)
+def _with_layouts(known: _Whole) -> tuple[Entry, ...]:
+    return tuple(
+        in_layout(entry, layout.name)
+        for entry in known.entries
+        for layout in layouts_of(entry.type)
     )
 
 
 def type_failures(shape: Shape, entry: Entry) -> Iterator[str]:
     """Requirements of the shape that no pool of that type can meet."""
     needs = shape.needs
-    if not shape.cpu_only:
-        if needs.gpu_models and entry.type.gpu_model not in needs.gpu_models:
-            yield GPU_MODEL
-        if entry.gpu_memory_gib < needs.gpu_memory_gib:
-            yield GPU_MEMORY
-    if needs.architectures and entry.type.architecture not in needs.architectures:
-        yield ARCHITECTURE
+    yield from hardware_failures(shape, entry.hardware)
     if not shape.size.fits_in(entry.room):
         yield SIZE
     if untolerated(node_taints(), needs.tolerations) is not None:
         yield TAINTS
+
+
+def kind_of(entry: Entry) -> Hashable:
+    """All of a type that ``type_failures`` looks at, except its room."""
+    return entry.hardware
 
 
 def pool_failures(shape: Shape, entry: Entry, pool: Offering) -> Iterator[str]:
@@ -146,7 +195,7 @@ def is_stranded(shape: Shape, entries: Iterable[Entry]) -> bool:
 
 def share_micro(shape: Shape, entry: Entry, pool: Offering) -> int:
     """What one session of the shape costs there, micro-USD per hour."""
-    return session_share_micro(pool.usd_per_hour_micro, shape.size, entry.type.allocatable)
+    return session_share_micro(pool.usd_per_hour_micro, shape.size, entry.total)
 
 
 class Matcher:
@@ -160,15 +209,27 @@ class Matcher:
         self._shapes = tuple(enumerate(shapes))
         self._picky = tuple((i, s) for i, s in self._shapes if _is_picky(s))
         self._plain = tuple((i, s) for i, s in self._shapes if not _is_picky(s))
-        self._types: dict[str, int] = {}
+        self._types: dict[tuple[str, str], int] = {}
+        self._kinds: dict[Hashable, int] = {}
         self._slots: dict[tuple[str, bool, bool], int] = {}
 
     def type_mask(self, entry: Entry) -> int:
         """Shapes that the type could serve, whatever the pool."""
-        mask = self._types.get(entry.type.name)
+        mask = self._types.get(entry.key)
         if mask is None:
-            mask = _mask(s for s in self._shapes if not any(type_failures(s[1], entry)))
-            self._types[entry.type.name] = mask
+            kind = self._kind_mask(entry)
+            able = (s for s in self._shapes if kind >> s[0] & 1)
+            mask = _mask(s for s in able if s[1].size.fits_in(entry.room))
+            self._types[entry.key] = mask
+        return mask
+
+    def _kind_mask(self, entry: Entry) -> int:
+        """Shapes that the type could serve if it were large enough; types of a kind share it."""
+        kind = kind_of(entry)
+        mask = self._kinds.get(kind)
+        if mask is None:
+            mask = _mask(s for s in self._shapes if set(type_failures(s[1], entry)) <= {SIZE})
+            self._kinds[kind] = mask
         return mask
 
     def pool_mask(self, entry: Entry, pool: Offering) -> int:

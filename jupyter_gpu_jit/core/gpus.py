@@ -32,6 +32,24 @@ MODELS: dict[str, tuple[int, ...]] = {
     "B300": (288,),
 }
 
+# CUDA compute capability in tenths (89 is 8.9). Source: NVIDIA, "CUDA GPU Compute Capability"
+# (developer.nvidia.com/cuda-gpus).
+_COMPUTE_TENTHS: dict[str, int] = {
+    "T4": 75,
+    "T4g": 75,
+    "V100": 70,
+    "L4": 89,
+    "A10G": 86,
+    "RTX PRO 4500": 120,
+    "A100": 80,
+    "L40S": 89,
+    "H100": 90,
+    "RTX PRO Server 6000": 120,
+    "H200": 90,
+    "B200": 100,
+    "B300": 103,
+}
+
 _ALIASES = {
     "a10": "A10G",
     "rtxpro6000": "RTX PRO Server 6000",
@@ -89,6 +107,11 @@ def nominal_memory_gib(model: str, reported_mib: int) -> int:
 def _how_whole(size: float) -> float:
     """0.5 for a whole number, 0 for one halfway between two."""
     return abs(size % 1 - 0.5)
+
+
+def compute_capability_tenths(model: str) -> int:
+    """CUDA compute capability of a model, in tenths; 0 for one we do not know."""
+    return _COMPUTE_TENTHS.get(model, 0)
 
 
 def most_memory_gib(models: Sequence[str] = ()) -> int:

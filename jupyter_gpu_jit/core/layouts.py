@@ -8,6 +8,7 @@ them is one unit. The planner chooses among ``layouts_of``; snapshot and provisi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -16,9 +17,10 @@ from .model import InstanceType, Node, Resources
 from .quantity import MIB
 
 WHOLE = ""
-_MIG, _TIME_SLICED = "mig-", "time-sliced-"
+MIG_PREFIX, TIME_SLICED = "mig-", "time-sliced-"
 TIME_SLICES = (2, 4, 8)
 FRACTION = "fraction"
+_NAME = re.compile(r"(?:mig-[1-7]g\.([0-9]{1,3})gb|time-sliced-([1-9][0-9]?))?")
 
 # By model and nominal memory: profile -> instances per GPU, of those that give at least two.
 # Source: NVIDIA Multi-Instance GPU User Guide, "Supported GPU Profiles". Memory is what the name
@@ -44,7 +46,7 @@ class Layout:
     @property
     def time_sliced(self) -> bool:
         """Whether its units share a GPU without a wall between them."""
-        return self.name.startswith(_TIME_SLICED)
+        return self.name.startswith(TIME_SLICED)
 
 
 def whole(kind: InstanceType) -> Layout:
@@ -63,17 +65,24 @@ def layouts_of(kind: InstanceType) -> Iterator[Layout]:
         return
     memory_gib = plain.unit_memory_gib
     for profile, per_gpu in MIG.get((kind.gpu_model, memory_gib), {}).items():
-        yield Layout(_MIG + profile, per_gpu, _memory_gib(profile))
+        name = MIG_PREFIX + profile
+        yield Layout(name, per_gpu, unit_memory_gib(name, memory_gib))
     for slices in TIME_SLICES:
-        yield Layout(f"{_TIME_SLICED}{slices}", slices, memory_gib // slices)
+        name = f"{TIME_SLICED}{slices}"
+        yield Layout(name, slices, unit_memory_gib(name, memory_gib))
 
 
 def _foreign(kind: InstanceType) -> bool:
     return kind.gpu_model.startswith("radeon")
 
 
-def _memory_gib(profile: str) -> int:
-    return int(profile.partition(".")[2].removesuffix("gb"))
+def unit_memory_gib(name: str, card_gib: int) -> int:
+    """Nominal memory of one unit of a card in that layout; 0 for a name that is none."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return 0
+    memory, slices = found.groups()
+    return int(memory) if memory else card_gib // int(slices or 1)
 
 
 def layout_named(kind: InstanceType, name: str) -> Layout | None:

@@ -336,7 +336,8 @@ class Condition:
 class NodeClaim:
     """The intent to have a node, and what became of it.
 
-    ``offerings`` in order of preference; ``sessions`` are the pod uids it was planned for;
+    ``offerings`` in order of preference, all to be launched with ``layout`` (layouts.py);
+    ``sessions`` are the pod uids it was planned for;
     the fields from ``provider_id`` on are empty until known.
     """
 
@@ -348,6 +349,7 @@ class NodeClaim:
     hub_id: str
     batch: LaunchBatch
     offerings: tuple[Offering, ...]
+    layout: str = ""
     sessions: tuple[str, ...] = ()
     provider_id: str = ""
     node_name: str = ""
@@ -380,6 +382,7 @@ class Seat:
 
     ``place`` is the claim name; ``ready`` means sessions can be released now. ``residual``
     already lacks what is bound, released or terminating there, but not what is only planned.
+    ``layout`` is what its GPUs are divided into (layouts.py); ``total.gpus`` counts the parts.
     """
 
     place: str
@@ -394,6 +397,10 @@ class Seat:
     capacity_type: CapacityType = CapacityType.ON_DEMAND
     gpu_model: str = ""
     gpu_memory_mib: int = 0
+    gpu_interconnect: str = ""
+    layout: str = ""
+    driver_family: str = ""
+    efa_interfaces: int = 0
     architecture: str = "amd64"
     usd_per_hour_micro: int = 0
     interruptions_per_hour: float | None = None
@@ -426,11 +433,15 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedClaim:
-    """A node to be launched, with every offering that would hold its sessions, cheapest first."""
+    """A node to be launched, with every offering that would hold its sessions, cheapest first.
+
+    ``layout`` is what its GPUs are to be divided into (layouts.py), whichever it will be.
+    """
 
     key: str
     offerings: tuple[Offering, ...]
     sessions: tuple[str, ...]
+    layout: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,10 +107,28 @@ def untolerated(taints: tuple[Taint, ...], tolerations: tuple[Toleration, ...]) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuShare:
+    """A part of a GPU is enough: one unit of at least that nominal memory, or more.
+
+    ``time_sliced``: also one that others use at the same time, with no wall between.
+    """
+
+    memory_gib: int
+    time_sliced: bool = False
+
+
+NVIDIA, NVIDIA_GRID = "nvidia", "nvidia-grid"
+"""Driver families: of whole cards, and of the fractions of a card that some types have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
     """All that a session asks of its node except size.
 
     ``gpu_models`` empty means any; ``gpu_memory_gib`` is nominal, per GPU, 0 means any;
+    ``min_compute_capability_tenths`` 89 means 8.9 or newer. ``nvlink``: all GPUs of the session
+    reach each other by it. ``share``: less than a whole GPU will do. ``driver_families`` are
+    those that the image works with.
     ``max_usd_per_hour_micro`` caps the session's own share of a node's price.
     ``max_interruptions_per_hour`` caps how often the cloud may be expected to take its node back.
     ``node_labels`` and ``node_terms`` come from the pod itself: each label must match, and at
@@ -120,6 +138,11 @@ class Requirements:
 
     gpu_models: tuple[str, ...] = ()
     gpu_memory_gib: int = 0
+    min_compute_capability_tenths: int = 0
+    nvlink: bool = False
+    efa: bool = False
+    share: GpuShare | None = None
+    driver_families: tuple[str, ...] = (NVIDIA,)
     capacity: CapacityPolicy = CapacityPolicy.SPOT
     zones: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ("amd64",)

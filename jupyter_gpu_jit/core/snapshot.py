@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import wire
-from .layouts import WHOLE, room_on
+from .layouts import room_of, room_on
 from .model import (
     BoundPod,
     InstanceType,
@@ -176,7 +176,7 @@ class _World:
         if node is None:
             return replace(seat, residual=_NOTHING)
         ready = _takes_sessions(node)
-        room = room_on(node, self.types.get(seat.instance_type), WHOLE)
+        room = room_on(node, self.types.get(seat.instance_type), seat.layout)
         return replace(
             seat,
             ready=ready,
@@ -202,8 +202,8 @@ class _World:
         return Seat(
             place=claim.name,
             ready=False,
-            residual=reduce(Resources.at_most, (each.allocatable for each in known)),
-            total=kind.allocatable,
+            residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
+            total=room_of(kind, claim.layout),
             labels={**node_labels(kind, best), wire.PIN_LABEL: claim.name},
             taints=node_taints(),
             node_name=claim.node_name,
@@ -212,6 +212,10 @@ class _World:
             capacity_type=best.capacity_type,
             gpu_model=kind.gpu_model,
             gpu_memory_mib=kind.gpu_memory_mib,
+            gpu_interconnect=kind.gpu_interconnect,
+            layout=claim.layout,
+            driver_family=kind.driver_family,
+            efa_interfaces=kind.efa_interfaces,
             architecture=kind.architecture,
             usd_per_hour_micro=best.usd_per_hour_micro,
         )
@@ -219,7 +223,7 @@ class _World:
 
 def _unknown(claim: NodeClaim) -> Seat:
     """A claim of a type the catalogue does not have: no room before its node says how much."""
-    seat = Seat(place=claim.name, ready=False, residual=_NOTHING, total=_NOTHING, labels={})
+    seat = Seat(place=claim.name, ready=False, residual=_NOTHING, total=_NOTHING, labels={}, layout=claim.layout)
     for best in claim.offerings[:1]:
         seat = replace(
             seat,

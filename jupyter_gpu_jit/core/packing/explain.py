@@ -7,12 +7,14 @@ fails, so the counts and the suggestions come from the same checks that planned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..gpus import compute_capability_tenths
 from ..model import Offering, Refusal, Resources
 from ..quantity import format_usd
 from ..requirements import CapacityPolicy
+from . import hardware as h
 from . import market as m
 from .market import Entry, pool_failures, share_micro, type_failures
 from .shapes import Shape
@@ -20,9 +22,16 @@ from .shapes import Shape
 NO_POOLS, SPENDING_CAP, HELD_BACK = "NoPools", "SpendingCap", "NotReady"
 SEAT_MAY_FREE = "it starts when a seat on a running node is free"
 REASONS = {
-    m.GPU_MODEL: "NoSuchGpuModel",
-    m.GPU_MEMORY: "NoSuchGpuMemory",
-    m.ARCHITECTURE: "NoSuchArchitecture",
+    h.GPU_MODEL: "NoSuchGpuModel",
+    h.GPU_MEMORY: "NoSuchGpuMemory",
+    h.GPU_SHARE: "NoWholeGpu",
+    h.COMPUTE: "NoSuchComputeCapability",
+    h.NVLINK: "NoNvlink",
+    h.DRIVER: "NoSuchDriver",
+    h.EFA: "NoEfa",
+    h.ARCHITECTURE: "NoSuchArchitecture",
+    m.VOLUMES: "TooManyVolumes",
+    m.DISK: "NoSuchLocalDisk",
     m.SIZE: "TooLarge",
     m.TAINTS: "TaintNotTolerated",
     m.ZONE: "NoSuchZone",
@@ -96,11 +105,23 @@ def held_back(waits_for: str) -> Explanation:
 
 
 def _misses(shape: Shape, entries: Sequence[Entry]) -> Iterator[_Miss]:
+    for entry, of_type in _nearest_layouts(shape, entries):
+        for pool in entry.pools:
+            yield _Miss(entry, pool, of_type + tuple(pool_failures(shape, entry, pool)))
+
+
+def _nearest_layouts(
+    shape: Shape, entries: Sequence[Entry]
+) -> Iterable[tuple[Entry, tuple[str, ...]]]:
+    """Each type once, in the layout that fails least of what is asked, and what it fails."""
+    nearest: dict[str, tuple[Entry, tuple[str, ...]]] = {}
     for entry in entries:
-        if shape.cpu_only or entry.type.allocatable.gpus > 0:
-            of_type = tuple(type_failures(shape, entry))
-            for pool in entry.pools:
-                yield _Miss(entry, pool, of_type + tuple(pool_failures(shape, entry, pool)))
+        if shape.cpu_only or entry.total.gpus > 0:
+            failed = tuple(type_failures(shape, entry))
+            known = nearest.get(entry.type.name)
+            if known is None or len(failed) < len(known[1]):
+                nearest[entry.type.name] = entry, failed
+    return nearest.values()
 
 
 def _excluded(misses: Sequence[_Miss]) -> tuple[tuple[str, int], ...]:
@@ -111,15 +132,12 @@ def _excluded(misses: Sequence[_Miss]) -> tuple[tuple[str, int], ...]:
 
 def _asked(shape: Shape) -> str:
     """What restricts the choice, in words."""
-    needs, words = shape.needs, []
-    if shape.size.gpus and needs.gpu_models:
-        words.append(f"{shape.size.gpus} x {' or '.join(needs.gpu_models)}")
-    elif shape.size.gpus:
-        words.append(_plural(shape.size.gpus, "GPU"))
-    if shape.size.gpus and needs.gpu_memory_gib:
-        words.append(f"{needs.gpu_memory_gib} GB per GPU")
-    if not words:
-        words += [_cpu(shape.size), _gib(shape.size)]
+    needs = shape.needs
+    words = _gpus_asked(shape) if shape.size.gpus else [_cpu(shape.size), _gib(shape.size)]
+    if needs.efa:
+        words.append("EFA")
+    if shape.size.local_disk_bytes:
+        words.append(f"{_gb(shape.size.local_disk_bytes)} of local disk")
     if needs.zones:
         words.append(f"in {' or '.join(needs.zones)}")
     if needs.capacity is not CapacityPolicy.SPOT_THEN_ON_DEMAND:
@@ -129,12 +147,33 @@ def _asked(shape: Shape) -> str:
     return _and(words)
 
 
+def _gpus_asked(shape: Shape) -> list[str]:
+    needs, count = shape.needs, shape.size.gpus
+    models = " or ".join(needs.gpu_models)
+    if needs.share:
+        words = [f"a share of {models or 'a GPU'} with {needs.share.memory_gib} GB"]
+    else:
+        words = [f"{count} x {models}" if models else _plural(count, "GPU")]
+    if needs.gpu_memory_gib and not needs.share:
+        words.append(f"{needs.gpu_memory_gib} GB per GPU")
+    if needs.min_compute_capability_tenths:
+        words.append(f"compute capability {needs.min_compute_capability_tenths / 10:.1f}")
+    return [*words, "NVLink"] if needs.nvlink else words
+
+
 def _verb(shape: Shape, check: str) -> str:
     """What the last pools that were left do not do."""
     return {
-        m.GPU_MODEL: "have that GPU",
-        m.GPU_MEMORY: "have that much memory per GPU",
-        m.ARCHITECTURE: f"are {' or '.join(shape.needs.architectures)}",
+        h.GPU_MODEL: "have that GPU",
+        h.GPU_MEMORY: "have that much memory per GPU",
+        h.GPU_SHARE: "have whole GPUs",
+        h.COMPUTE: "have that compute capability",
+        h.NVLINK: "connect its GPUs by NVLink",
+        h.DRIVER: f"work with {' or '.join(shape.needs.driver_families)} drivers",
+        h.EFA: "have EFA",
+        h.ARCHITECTURE: f"are {' or '.join(shape.needs.architectures)}",
+        m.VOLUMES: f"attach {shape.size.volumes} volumes",
+        m.DISK: f"have {_gb(shape.size.local_disk_bytes)} of local disk",
         m.SIZE: f"hold {_size(shape.size)}",
         m.TAINTS: "have only taints that the pod tolerates",
         m.ZONE: "are in that zone",
@@ -159,7 +198,13 @@ def _alternative(shape: Shape, misses: Sequence[_Miss]) -> str:
 def _nearness(shape: Shape, check: str, miss: _Miss) -> tuple[int, int, str, str]:
     """The least to give up where that can be measured, then the cheapest for the session."""
     price = share_micro(shape, miss.entry, miss.pool)
-    away = {m.GPU_MEMORY: -miss.entry.gpu_memory_gib, m.SIZE: _excess(shape.size, miss.entry.room)}
+    away = {
+        h.GPU_MEMORY: -miss.entry.hardware.unit_memory_gib,
+        h.COMPUTE: -compute_capability_tenths(miss.entry.type.gpu_model),
+        m.VOLUMES: -miss.entry.room.volumes,
+        m.DISK: -miss.entry.room.local_disk_bytes,
+        m.SIZE: _excess(shape.size, miss.entry.room),
+    }
     return (away.get(check, 0), price, miss.entry.type.name, miss.pool.zone)
 
 
@@ -176,11 +221,18 @@ _RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
     m.CAPACITY: lambda miss: miss.pool.capacity_type.value,
     m.ZONE: lambda miss: f"in {miss.pool.zone}",
     m.PRICE: lambda miss: "without the cap",
-    m.GPU_MEMORY: lambda miss: f"with {miss.entry.gpu_memory_gib} GB per GPU",
-    m.GPU_MODEL: lambda miss: f"with {miss.entry.type.gpu_model}",
-    m.ARCHITECTURE: lambda miss: f"on {miss.entry.type.architecture}",
+    h.GPU_MEMORY: lambda miss: f"with {miss.entry.hardware.unit_memory_gib} GB per GPU",
+    h.GPU_SHARE: lambda miss: f"with a share of a GPU ({miss.entry.hardware.unit_memory_gib} GB)",
+    h.DRIVER: lambda miss: f"with an image for {miss.entry.type.driver_family} drivers",
+    h.GPU_MODEL: lambda miss: f"with {miss.entry.type.gpu_model}",
+    h.COMPUTE: lambda miss: f"with {miss.entry.type.gpu_model}",
+    h.NVLINK: lambda miss: "without NVLink",
+    h.EFA: lambda miss: "without EFA",
+    h.ARCHITECTURE: lambda miss: f"on {miss.entry.type.architecture}",
     m.LABELS: lambda miss: "without its node selector and affinity",
     m.TAINTS: lambda miss: "with tolerations for GPU and user nodes",
+    m.VOLUMES: lambda miss: f"with at most {miss.entry.room.volumes} volumes",
+    m.DISK: lambda miss: f"with {_gb(miss.entry.room.local_disk_bytes)} of local disk",
     m.SIZE: lambda miss: f"with at most {_size(miss.entry.room)}",
 }
 
@@ -196,6 +248,11 @@ def _cpu(size: Resources) -> str:
 
 def _gib(size: Resources) -> str:
     return f"{size.memory_bytes / (1 << 30):.4g} GiB"
+
+
+def _gb(size_bytes: int) -> str:
+    """As disks are sold."""
+    return f"{size_bytes / 10**9:.4g} GB" if size_bytes else "nothing"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -19,7 +19,9 @@ from .hardware import Hardware, hardware_failures, of_type
 from .policy import Policy
 from .shapes import Shape
 
-SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
+VOLUMES, DISK, SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
+    "volumes",
+    "local-disk",
     "size",
     "taints",
     "zone",
@@ -28,6 +30,9 @@ SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
     "price",
     "availability",
 )
+
+
+_ROOM = frozenset({VOLUMES, DISK, SIZE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +159,20 @@ def type_failures(shape: Shape, entry: Entry) -> Iterator[str]:
     """Requirements of the shape that no pool of that type can meet."""
     needs = shape.needs
     yield from hardware_failures(shape, entry.hardware)
-    if not shape.size.fits_in(entry.room):
-        yield SIZE
+    yield from room_failures(shape.size, entry.room)
     if untolerated(node_taints(), needs.tolerations) is not None:
         yield TAINTS
+
+
+def room_failures(size: Resources, room: Resources) -> Iterator[str]:
+    """What of the size is more than the room."""
+    if size.volumes > room.volumes:
+        yield VOLUMES
+    if size.local_disk_bytes > room.local_disk_bytes:
+        yield DISK
+    rest = replace(size, volumes=room.volumes, local_disk_bytes=room.local_disk_bytes)
+    if not rest.fits_in(room):
+        yield SIZE
 
 
 def kind_of(entry: Entry) -> Hashable:
@@ -228,7 +243,7 @@ class Matcher:
         kind = kind_of(entry)
         mask = self._kinds.get(kind)
         if mask is None:
-            mask = _mask(s for s in self._shapes if set(type_failures(s[1], entry)) <= {SIZE})
+            mask = _mask(s for s in self._shapes if set(type_failures(s[1], entry)) <= _ROOM)
             self._kinds[kind] = mask
         return mask
 

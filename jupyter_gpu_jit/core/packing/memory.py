@@ -1,6 +1,6 @@
 """Patterns from one plan to the next: told in names that survive changed demand and prices.
 
-``Plan.patterns`` is (keys of shapes, names of types, columns); a column is the number of its
+``Plan.patterns`` is (keys of shapes, names of types and layouts, columns); a column is the number of its
 type followed by pairs of a shape's number and how many. Plain, hashable, and opaque to everybody
 but this module.
 """
@@ -21,10 +21,10 @@ def remembered(market: Market, patterns: Sequence[Pattern]) -> tuple[Any, ...]:
     if not patterns:
         return ()
     keys = tuple((shape.size, shape.needs) for shape in market.shapes)
-    names = tuple(dict.fromkeys(market.bins[bin_].entry.type.name for bin_, _ in patterns))
+    names = tuple(dict.fromkeys(market.bins[bin_].entry.key for bin_, _ in patterns))
     number = {name: n for n, name in enumerate(names)}
     columns = tuple(
-        (number[market.bins[bin_].entry.type.name], *_pairs(counts)) for bin_, counts in patterns
+        (number[market.bins[bin_].entry.key], *_pairs(counts)) for bin_, counts in patterns
     )
     return (keys, names, columns)
 
@@ -43,9 +43,9 @@ def recalled(market: Market, kept: tuple[Any, ...]) -> Iterator[Pattern]:
     keys, names, columns = kept
     shape_of = {(shape.size, shape.needs): i for i, shape in enumerate(market.shapes)}
     shapes = [shape_of.get(key) for key in keys]
-    bins: dict[str, list[int]] = {}
+    bins: dict[tuple[str, str], list[int]] = {}
     for i, each in enumerate(market.bins):
-        bins.setdefault(each.entry.type.name, []).append(i)
+        bins.setdefault(each.entry.key, []).append(i)
     for type_number, *pairs in columns:
         counts = _counts(shapes, pairs, len(market.shapes))
         for bin_ in bins.get(names[type_number], ()):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..model import Plan, PlannedClaim, Profile, Resources, Seat, SessionRequest, Snapshot
 from ..nodes import SESSION_TOLERATIONS, node_labels, node_taints
-from .market import Entry, entries
+from .market import Entry, entries, in_layout
 from .policy import DEFAULT, Policy
 from .seats import seat_share_micro
 from .solver import work_out
@@ -152,12 +152,12 @@ def _after(snapshot: Snapshot, plan: Plan, kinds: Mapping[str, Entry]) -> Snapsh
 def _planned_seat(claim: PlannedClaim, kinds: Mapping[str, Entry], taken: Resources) -> Seat:
     """A node that is planned but not asked for yet, as its cheapest offering."""
     cheapest = claim.offerings[0]
-    entry = kinds[cheapest.instance_type]
+    entry = in_layout(kinds[cheapest.instance_type], claim.layout)
     return Seat(
         place=_PLANNED + claim.key,
         ready=False,
         residual=entry.room - taken,
-        total=entry.type.allocatable,
+        total=entry.total,
         labels=node_labels(entry.type, cheapest),
         taints=node_taints(),
         instance_type=cheapest.instance_type,
@@ -165,6 +165,10 @@ def _planned_seat(claim: PlannedClaim, kinds: Mapping[str, Entry], taken: Resour
         capacity_type=cheapest.capacity_type,
         gpu_model=entry.type.gpu_model,
         gpu_memory_mib=entry.type.gpu_memory_mib,
+        gpu_interconnect=entry.type.gpu_interconnect,
+        layout=entry.layout,
+        driver_family=entry.type.driver_family,
+        efa_interfaces=entry.type.efa_interfaces,
         architecture=entry.type.architecture,
         usd_per_hour_micro=cheapest.usd_per_hour_micro,
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..gpus import nominal_memory_gib
 from ..model import Placement, Resources, Seat, SessionRequest
 from ..pricing import session_share_micro
 from ..requirements import Requirements, Taint, untolerated
 from ..wire import UNREGISTERED_TAINT
+from .hardware import hardware_failures, of_seat
 from .shapes import Shape
 
 READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
@@ -21,18 +21,8 @@ READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
 
 def serves(shape: Shape, seat: Seat) -> bool:
     """Whether the seat meets the shape's requirements, room aside."""
-    return _right_kind(shape, seat) and _right_offer(shape, seat) and _may_bind(shape.needs, seat)
-
-
-def _right_kind(shape: Shape, seat: Seat) -> bool:
-    needs = shape.needs
-    if needs.architectures and seat.architecture not in needs.architectures:
-        return False
-    if shape.cpu_only:
-        return True
-    if needs.gpu_models and seat.gpu_model not in needs.gpu_models:
-        return False
-    return nominal_memory_gib(seat.gpu_model, seat.gpu_memory_mib) >= needs.gpu_memory_gib
+    suits = next(hardware_failures(shape, of_seat(seat)), None) is None
+    return suits and _right_offer(shape, seat) and _may_bind(shape.needs, seat)
 
 
 def _right_offer(shape: Shape, seat: Seat) -> bool:

@@ -135,11 +135,16 @@ class _Buying:
     def _claims(self, packed: Answer) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []
         for load in packed.loads:
-            offerings = offerings_for(self.market, load.counts, self.policy)
+            layout = self.market.bins[load.bin].entry.layout
+            offerings = offerings_for(self.market, load.counts, self.policy, layout)
             for _ in range(load.repeat):
-                key = f"new-{len(claims) + 1}"
-                sessions = tuple(self._take(load.counts))
-                claims.append(PlannedClaim(key=key, offerings=offerings, sessions=sessions))
+                claim = PlannedClaim(
+                    key=f"new-{len(claims) + 1}",
+                    offerings=offerings,
+                    sessions=tuple(self._take(load.counts)),
+                    layout=layout,
+                )
+                claims.append(claim)
         return claims
 
     def _take(self, filling: Filling) -> list[str]:

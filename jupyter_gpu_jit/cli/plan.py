@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..core.packing import Policy
     from ..core.plan_answer import Answer
     from ..core.planfile import LiveNode, Request
-    from ..core.planfile_market import Market
+    from ..core.planfile_market import Types
 
 T = TypeVar("T")
 _YAML = (".yaml", ".yml")
@@ -48,7 +48,7 @@ class _Inputs:
     """Everything a plan depends on, read."""
 
     requests: tuple[Request, ...]
-    market: Market
+    types: Types
     live: tuple[LiveNode, ...]
     source: str
     packaged: bool
@@ -59,10 +59,13 @@ def _inputs(asked: argparse.Namespace, data: object) -> _Inputs:
 
     parts = _in(asked.file, lambda: split(data))
     requests = _in(asked.file, lambda: read_requests(parts.get("requests")))
-    market, source, packaged = _market(asked, parts)
+    types, source, packaged = _market(asked, parts)
     file, nodes = _part(asked.nodes, asked.file, parts, "nodes")
-    live = _in(file, lambda: read_nodes([] if nodes is None else nodes, market.by_name))
-    return _Inputs(requests, market, live, source, packaged)
+    live = _in(
+        file,
+        lambda: read_nodes([] if nodes is None else nodes, {kind.name: kind for kind in types}),
+    )
+    return _Inputs(requests, types, live, source, packaged)
 
 
 def _part(
@@ -72,23 +75,23 @@ def _part(
     return (option, _load(option)) if option else (file, parts.get(name))
 
 
-def _market(asked: argparse.Namespace, parts: dict[str, object]) -> tuple[Market, str, bool]:
+def _market(asked: argparse.Namespace, parts: dict[str, object]) -> tuple[Types, str, bool]:
     """What is sold, where that is said, and whether it is the packaged catalogue."""
     from ..catalogue import instance_types
     from ..core.planfile_market import on_demand_only, overlay_spot, read_catalogue
 
     packaged = instance_types()
     file, data = _part(asked.catalogue, asked.file, parts, "catalogue")
-    market, source = on_demand_only(packaged), "the packaged catalogue, on-demand"
+    types, source = on_demand_only(packaged), "the packaged catalogue, on-demand"
     if data is not None:
         known = {kind.name: kind for kind in packaged}
-        market = _in(file, lambda: read_catalogue(data, known))
+        types = _in(file, lambda: read_catalogue(data, known))
         source = file.name
     spot_file, spot = _part(asked.spot, asked.file, parts, "spot")
     if spot is not None:
-        market = _in(spot_file, lambda: overlay_spot(market, spot))
+        types = _in(spot_file, lambda: overlay_spot(types, spot))
         source += f" with Spot of {spot_file.name}"
-    return market, source, data is None
+    return types, source, data is None
 
 
 def policy(*, bare: bool, packaged: bool) -> Policy:
@@ -115,7 +118,7 @@ def _answer(asked: argparse.Namespace, inputs: _Inputs) -> Answer:
         now=0.0,
         waiting=tuple(s for request in inputs.requests for s in request.sessions()),
         seats=tuple(node.seat for node in inputs.live),
-        instance_types=inputs.market.types,
+        instance_types=inputs.types,
     )
     limits = policy(bare=asked.bare, packaged=inputs.packaged)
     began = time.perf_counter()
@@ -123,7 +126,7 @@ def _answer(asked: argparse.Namespace, inputs: _Inputs) -> Answer:
     seconds = time.perf_counter() - began
     return answer(
         inputs.requests,
-        inputs.market,
+        inputs.types,
         inputs.live,
         found,
         seconds=seconds,
@@ -154,13 +157,13 @@ def _lint(asked: argparse.Namespace, data: object) -> str:
 
     own = dict(data) if isinstance(data, dict) and "profiles" in data else None
     parts: dict[str, object] = {} if own else _in(asked.file, lambda: split(data))
-    market, source, packaged = _market(asked, parts)
+    types, source, packaged = _market(asked, parts)
     limits = policy(bare=asked.bare, packaged=packaged)
     if own:
         profiles = _in(asked.file, lambda: parse_profiles(own))
     else:
         profiles = tuple(request.profile for request in _inputs(asked, data).requests)
-    found = lint(profiles, market.types, limits)
+    found = lint(profiles, types, limits)
     if asked.json:
         return json.dumps(report_json(found), indent=1)
     return report(found, len(profiles), source)

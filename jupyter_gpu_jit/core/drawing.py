@@ -196,7 +196,7 @@ def verdict(told: Answer) -> str:
     if told.plan.proven:
         return "no plan is cheaper (proven)"
     if math.isfinite(told.plan.gap):
-        return f"no plan can be cheaper than that, {told.plan.gap:.2%} below this one"
+        return f"no plan can be cheaper than that; this one costs {told.plan.gap:.2%} more"
     return "nothing is known about cheaper plans"
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .model import InstanceType, Offering, Plan, PlannedClaim, Profile, Refusal, Resources
@@ -17,9 +17,7 @@ from .packing.seats import IN_FLIGHT, KEPT, READY
 from .packing.shapes import times
 from .packing.solver import NEW
 from .planfile import LiveNode, Request, request_of
-from .planfile_market import Key, Market
 from .quantity import MICRO_USD, format_bytes, format_cpu
-from .requirements import CapacityType
 
 WHY = {
     NEW: "no free seat; the cheapest offering found for those who share it",
@@ -65,26 +63,24 @@ class Answer:
     seconds: float
     bare: bool
     source: str
-    interruptions_per_hour: Mapping[Key, float] = field(default_factory=dict)
 
 
 def answer(
     requests: Sequence[Request],
-    market: Market,
+    types: Iterable[InstanceType],
     live: Sequence[LiveNode],
     plan: Plan,
     **more: Any,
 ) -> Answer:
     """The plan beside what was asked; ``more`` are ``seconds``, ``bare`` and ``source``."""
     by_place = _sessions_by_place(plan)
-    types = market.by_name
+    kinds = {kind.name: kind for kind in types}
     return Answer(
         requests=tuple(requests),
-        nodes=tuple(_new(claim, types, by_place[claim.key]) for claim in plan.claims),
+        nodes=tuple(_new(claim, kinds, by_place[claim.key]) for claim in plan.claims),
         existing=tuple(_live(node, by_place.get(node.seat.place, []), plan) for node in live),
         refused=tuple(_refused(plan)),
         plan=plan,
-        interruptions_per_hour=market.interruptions_per_hour,
         **more,
     )
 
@@ -124,8 +120,9 @@ def _live(node: LiveNode, here: Sequence[int], plan: Plan) -> DrawnNode:
         offering=Offering(
             instance_type=seat.instance_type,
             zone=seat.zone,
-            capacity_type=CapacityType(seat.capacity_type),
+            capacity_type=seat.capacity_type,
             usd_per_hour_micro=seat.usd_per_hour_micro,
+            interruptions_per_hour=seat.interruptions_per_hour,
         ),
         total=seat.total,
         gpu_model=seat.gpu_model,
@@ -205,7 +202,7 @@ def _node_json(node: DrawnNode, told: Answer) -> dict[str, Any]:
     return {
         "name": node.name,
         "state": node.state,
-        **_offering_json(node.offering, told),
+        **_offering_json(node.offering),
         "gpu_model": node.gpu_model,
         "allocatable": _size_json(node.total),
         "free": _size_json(node.total - used(node, told.requests)),
@@ -213,7 +210,7 @@ def _node_json(node: DrawnNode, told: Answer) -> dict[str, Any]:
         "held": [
             {"slug": p.slug, "count": n, "each": _size_json(p.resources)} for p, n in node.held
         ],
-        "also": [_offering_json(offering, told) for offering in node.also],
+        "also": [_offering_json(offering) for offering in node.also],
         "why": node.why,
     }
 
@@ -226,8 +223,8 @@ def _session_json(index: int, count: int, told: Answer) -> dict[str, Any]:
     return {"request": index, "slug": told.requests[index].profile.slug, "count": count}
 
 
-def _offering_json(offering: Offering, told: Answer) -> dict[str, Any]:
-    rate = told.interruptions_per_hour.get(offering.key)
+def _offering_json(offering: Offering) -> dict[str, Any]:
+    rate = offering.interruptions_per_hour
     return {
         "type": offering.instance_type,
         "zone": offering.zone,

@@ -169,11 +169,11 @@ class _Node:
         asked = Offering(
             instance_type=kind.name, zone=zone, capacity_type=capacity, usd_per_hour_micro=0
         )
-        price = next((o.usd_per_hour_micro for o in kind.offerings if o.key == asked.key), 0)
-        price = self.at.get("usd_per_hour", read_usd, price)
+        now = next((o for o in kind.offerings if o.key == asked.key), asked)
+        price = self.at.get("usd_per_hour", read_usd, now.usd_per_hour_micro)
         if not price and "usd_per_hour" not in self.at.body:
             self.at.note("usd_per_hour", "is missing, and the catalogue has no such offering.")
-        return replace(asked, usd_per_hour_micro=price)
+        return replace(now, usd_per_hour_micro=price)
 
     def _held(self) -> Iterator[tuple[Profile, int]]:
         for index, at in enumerate(sections(self.at, "sessions")):
@@ -210,5 +210,6 @@ class _Node:
             zone=sold.zone,
             capacity_type=sold.capacity_type,
             usd_per_hour_micro=sold.usd_per_hour_micro,
+            interruptions_per_hour=sold.interruptions_per_hour,
             **facts,
         )

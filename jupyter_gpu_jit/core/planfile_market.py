@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ..errors import UserError
 from .gpus import MODELS, model_named
@@ -36,22 +36,12 @@ _USUAL_PODS = 110
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """Types with their offerings; ``interruptions_per_hour`` by offering where a file says so."""
-
-    types: tuple[InstanceType, ...]
-    interruptions_per_hour: Mapping[Key, float] = field(default_factory=dict)
-
-    @property
-    def by_name(self) -> dict[str, InstanceType]:
-        """The types by their names."""
-        return {kind.name: kind for kind in self.types}
+Types = tuple[InstanceType, ...]
 
 
-def on_demand_only(types: tuple[InstanceType, ...]) -> Market:
-    """The market without Spot: what the packaged catalogue knows a published price of."""
-    return Market(types=tuple(replace(kind, offerings=_on_demand(kind)) for kind in types))
+def on_demand_only(types: Types) -> Types:
+    """The types without Spot: what the packaged catalogue knows a published price of."""
+    return tuple(replace(kind, offerings=_on_demand(kind)) for kind in types)
 
 
 def _on_demand(kind: InstanceType) -> tuple[Offering, ...]:
@@ -61,28 +51,25 @@ def _on_demand(kind: InstanceType) -> tuple[Offering, ...]:
 # --- a catalogue -----------------------------------------------------------------------------
 
 
-def read_catalogue(data: object, known: Mapping[str, InstanceType]) -> Market:
-    """The market of a catalogue file; facts it leaves out are those of the known type so named.
+def read_catalogue(data: object, known: Mapping[str, InstanceType]) -> Types:
+    """The types of a catalogue file; facts it leaves out are those of the known type so named.
 
     Only bare metal is not taken over: whatever is in the file may be bought. Raises UserError.
     """
     problems: list[str] = []
     types: dict[str, InstanceType] = {}
-    rates: dict[Key, float] = {}
     for at in rows(data, "catalogue", problems):
-        kind = _read_type(at, known, rates)
+        kind = _read_type(at, known)
         if kind.name and kind.name in types:
             at.note("type", f"{quote(kind.name)} is there twice.")
         types[kind.name] = kind
     if not problems and not types:
         problems.append("catalogue: must have at least one entry.")
     complain(problems)
-    return Market(types=tuple(types[name] for name in sorted(types)), interruptions_per_hour=rates)
+    return tuple(types[name] for name in sorted(types))
 
 
-def _read_type(
-    at: Section, known: Mapping[str, InstanceType], rates: dict[Key, float]
-) -> InstanceType:
+def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
     at.only(TYPE["properties"])
     at.needs("type", "allocatable", "offerings")
     name = at.get("type", read_name, "")
@@ -98,7 +85,7 @@ def _read_type(
         gpu_model=model if size.gpus else "",
         gpu_memory_mib=_gpu_memory(at, model, like) if size.gpus else 0,
         gpu_interconnect=at.get("interconnect", _one_of(INTERCONNECTS), like.gpu_interconnect),
-        offerings=tuple(_read_offerings(at, name, rates)),
+        offerings=tuple(_read_offerings(at, name)),
     )
 
 
@@ -126,7 +113,7 @@ def _gpu_memory(at: Section, model: str, like: InstanceType) -> int:
     return at.get("gpu_memory_mib", lambda v: read_whole(v, least=1, most=1 << 20), usual)
 
 
-def _read_offerings(at: Section, name: str, rates: dict[Key, float]) -> Iterator[Offering]:
+def _read_offerings(at: Section, name: str) -> Iterator[Offering]:
     seen: set[Key] = set()
     for row in sections(at, "offerings"):
         row.only(OFFERING["properties"])
@@ -137,31 +124,28 @@ def _read_offerings(at: Section, name: str, rates: dict[Key, float]) -> Iterator
             capacity_type=row.get("capacity_type", read_capacity_type, CapacityType.ON_DEMAND),
             usd_per_hour_micro=row.get("usd_per_hour", read_usd, 0),
             available=row.get("available", read_bool, True),
+            interruptions_per_hour=_rate(row, None),
         )
         if offering.key in seen:
             row.note("", "this zone and capacity type are there twice.")
         seen.add(offering.key)
-        _read_rate(row, offering.key, rates)
         yield offering
 
 
-def _read_rate(at: Section, key: Key, rates: dict[Key, float]) -> None:
-    rate = at.get("interruptions_per_hour", _read_per_hour, None)
-    if rate is not None:
-        rates[key] = rate
+def _rate(at: Section, was: float | None) -> float | None:
+    return at.get("interruptions_per_hour", _read_per_hour, was)
 
 
 # --- Spot prices over it ---------------------------------------------------------------------
 
 
-def overlay_spot(market: Market, data: object) -> Market:
-    """The market with the Spot offerings of a file: each new, or in place of the one there was.
+def overlay_spot(types: Types, data: object) -> Types:
+    """The types with the Spot offerings of a file: each new, or in place of the one there was.
 
     Raises UserError.
     """
     problems: list[str] = []
-    offerings = {kind.name: {o.key: o for o in kind.offerings} for kind in market.types}
-    rates = dict(market.interruptions_per_hour)
+    offerings = {kind.name: {o.key: o for o in kind.offerings} for kind in types}
     seen: set[Key] = set()
     for at in rows(data, "spot", problems):
         offering = _read_spot(at, offerings)
@@ -171,10 +155,8 @@ def overlay_spot(market: Market, data: object) -> Market:
             at.note("", "this type and zone are there twice.")
         seen.add(offering.key)
         offerings[offering.instance_type][offering.key] = offering
-        _read_rate(at, offering.key, rates)
     complain(problems)
-    types = tuple(replace(k, offerings=tuple(offerings[k.name].values())) for k in market.types)
-    return Market(types=types, interruptions_per_hour=rates)
+    return tuple(replace(k, offerings=tuple(offerings[k.name].values())) for k in types)
 
 
 def _read_spot(at: Section, offerings: Mapping[str, Mapping[Key, Offering]]) -> Offering | None:
@@ -195,6 +177,7 @@ def _read_spot(at: Section, offerings: Mapping[str, Mapping[Key, Offering]]) -> 
         capacity_type=CapacityType.SPOT,
         usd_per_hour_micro=at.get("usd_per_hour", read_usd, was.usd_per_hour_micro if was else 0),
         available=at.get("available", read_bool, was.available if was else True),
+        interruptions_per_hour=_rate(at, was.interruptions_per_hour if was else None),
     )
 
 

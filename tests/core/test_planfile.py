@@ -35,14 +35,14 @@ def spot(*rows):
 
 
 def nodes(*rows):
-    return read_nodes(list(rows), catalogue().by_name)
+    return read_nodes(list(rows), {kind.name: kind for kind in catalogue()})
 
 
 READERS = {
     "requests": read_requests,
     "catalogue": lambda data: read_catalogue(data, {"a.large": kind("a.large", 1)}),
     "spot": lambda data: overlay_spot(catalogue(), data),
-    "nodes": lambda data: read_nodes(data, catalogue().by_name),
+    "nodes": lambda data: read_nodes(data, {kind.name: kind for kind in catalogue()}),
 }
 
 
@@ -105,33 +105,33 @@ def test_a_catalogue_says_what_is_sold():
             "offerings": [{**OFFER, "interruptions_per_hour": 0.1, "available": False}],
         }
     )
-    (found,) = market.types
+    (found,) = market
     assert found.allocatable == Resources(cpu_millicpu=4000, memory_bytes=8 * GIB, gpus=2, pods=110)
     assert (found.gpu_model, found.gpu_memory_mib) == ("A100", 40 * 1024)
     assert (found.architecture, found.gpu_interconnect) == ("arm64", "nvswitch")
     (sold,) = found.offerings
     assert (sold.usd_per_hour_micro, sold.available) == (2_000_000, False)
-    assert market.interruptions_per_hour == {sold.key: 0.1}
+    assert sold.interruptions_per_hour == 0.1
 
 
 def test_what_a_catalogue_leaves_out_is_that_of_the_known_type():
     known = kind("a.large", 1, gpus=1, model="L4", pods=29, architecture="arm64", bare_metal=True)
-    (found,) = catalogue(known={"a.large": known}).types
+    (found,) = catalogue(known={"a.large": known})
     assert (found.gpu_model, found.gpu_memory_mib) == ("L4", 22888)
     assert (found.architecture, found.allocatable.gpus, found.allocatable.pods) == ("arm64", 1, 29)
     # What is in the file may be bought.
     assert not found.bare_metal
-    (plain,) = catalogue({"gpus": 0}, known={"a.large": known}).types
+    (plain,) = catalogue({"gpus": 0}, known={"a.large": known})
     assert (plain.gpu_model, plain.gpu_memory_mib) == ("", 0)
 
 
 def test_gpus_may_be_said_as_kubernetes_does():
-    (found,) = catalogue({"allocatable": {"cpu": 4, "memory": "8Gi", "nvidia.com/gpu": 4}}).types
+    (found,) = catalogue({"allocatable": {"cpu": 4, "memory": "8Gi", "nvidia.com/gpu": 4}})
     assert found.allocatable.gpus == 4
 
 
 def test_the_default_market_has_no_spot():
-    (found,) = on_demand_only((kind("a", 1),)).types
+    (found,) = on_demand_only((kind("a", 1),))
     assert [o.capacity_type for o in found.offerings] == [CapacityType.ON_DEMAND]
 
 
@@ -142,6 +142,7 @@ def test_the_default_market_has_no_spot():
         ({"allocatable": 5}, "catalogue[0].allocatable: must be a mapping, not 5."),
         ({"allocatable": {"mem": 1}}, 'catalogue[0].allocatable.mem: did you mean "memory"?'),
         ({"type": "a b"}, "catalogue[0].type: must be a name"),
+        ({"allocatable": {"pods": 0}}, "catalogue[0].allocatable.pods: must be from 1 to 10000"),
         ({"gpus": 99}, "catalogue[0].gpus: must be from 0 to 16"),
         ({"gpus": 1, "gpu_model": "A101"}, 'did you mean "A10'),
         ({"architecture": "arm"}, 'did you mean "arm64"?'),
@@ -170,12 +171,12 @@ def test_a_catalogue_has_types_and_each_once():
 
 def test_spot_adds_an_offering_or_replaces_it():
     market = spot({"type": "a.large", "zone": "z-1", "usd_per_hour": 0.5})
-    assert [o.usd_per_hour_micro for o in market.types[0].offerings] == [2_000_000, 500_000]
+    assert [o.usd_per_hour_micro for o in market[0].offerings] == [2_000_000, 500_000]
     row = {"type": "a.large", "zone": "z-1", "interruptions_per_hour": 0, "available": False}
     again = overlay_spot(market, [row])
-    sold = again.types[0].offerings[1]
+    sold = again[0].offerings[1]
     assert (sold.usd_per_hour_micro, sold.available) == (500_000, False)
-    assert again.interruptions_per_hour == {sold.key: 0.0}
+    assert sold.interruptions_per_hour == 0
 
 
 @pytest.mark.parametrize(

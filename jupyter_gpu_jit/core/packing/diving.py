@@ -16,9 +16,9 @@ from .exact import settle
 from .fills import Grid
 from .greedy import Purse, greedy
 from .integer import THRESHOLDS, cheapest, rounded, whole_part
-from .master import Duals
+from .master import Duals, Unsolved
 from .pool import Pool
-from .problem import Floats, Ints, Load, Problem
+from .problem import UNLIMITED, Floats, Ints, Load, Problem
 from .proof import EXACT, prove
 from .search import Pricer
 
@@ -44,7 +44,11 @@ def dive(
         grid = Grid(rest_of(problem, left, purse))
         if not taken or used >= steps:
             return loads + greedy(grid, left, purse, duals.shapes), used
-        columns = Columns(grid, shrunk(grid.problem, pool, uses), Pricer(grid))
+        try:
+            columns = Columns(grid, shrunk(grid.problem, pool, uses), Pricer(grid))
+        except Unsolved:
+            # Under limits there may be no way left to serve everybody; another plan stands.
+            return loads + greedy(grid, left, purse, duals.shapes), used
         used += max(columns.run(min(_ROUNDS_PER_DIVE, steps - used)), 1)
         pool, uses, duals = columns.pool, columns.uses, columns.duals
         if left.sum() <= FEW:
@@ -61,8 +65,9 @@ def _sure(pool: Pool, uses: Floats, problem: Problem, purse: Purse) -> list[Load
 
 def rest_of(problem: Problem, left: Ints, purse: Purse) -> Problem:
     """The problem of those left, with what may still be bought."""
+    limits = np.where(problem.limits < UNLIMITED, purse.left, UNLIMITED)
     return replace(
-        problem, demand=left, limits=purse.left, row_limits=purse.rows_left, budget=purse.money
+        problem, demand=left, limits=limits, row_limits=purse.rows_left, budget=purse.money
     )
 
 
@@ -83,8 +88,8 @@ def last_few(grid: Grid, columns: Columns) -> list[Load]:
     plans = [
         rounded(grid, columns.pool, columns.uses, columns.duals, start) for start in THRESHOLDS
     ]
-    plan = cheapest(grid.problem, plans)
     if not grid.problem.is_free:
-        return plan
+        return plans[0]
+    plan = cheapest(grid.problem, plans)
     bound = prove(columns.pricer, columns.duals, EXACT)
     return settle(columns.pricer, plan, columns.duals, bound).loads

@@ -151,7 +151,8 @@ def _bar(taken: int, total: int) -> str:
 def gpu_words(node: DrawnNode, taken: Resources) -> str:
     """GPUs taken, of how many of which model."""
     model = f" {node.gpu_model}" if node.gpu_model else ""
-    return f"{taken.gpus} of {node.total.gpus}{model}"
+    parts = f" in parts ({node.layout})" if node.layout else ""
+    return f"{taken.gpus} of {node.total.gpus}{model}{parts}"
 
 
 def cpu_words(node: DrawnNode, taken: Resources) -> str:

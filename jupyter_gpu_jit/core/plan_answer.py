@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .layouts import room_of
 from .model import InstanceType, Offering, Plan, PlannedClaim, Profile, Refusal, Resources
 from .packing.seats import IN_FLIGHT, KEPT, READY
 from .packing.shapes import times
@@ -36,6 +37,7 @@ class DrawnNode:
     offering: Offering
     total: Resources
     gpu_model: str
+    layout: str
     sessions: tuple[tuple[int, int], ...]
     held: tuple[tuple[Profile, int], ...] = ()
     also: tuple[Offering, ...] = ()
@@ -103,8 +105,9 @@ def _new(claim: PlannedClaim, types: Mapping[str, InstanceType], here: Sequence[
         name=claim.key,
         state="new",
         offering=best,
-        total=kind.allocatable,
+        total=room_of(kind, claim.layout),
         gpu_model=kind.gpu_model,
+        layout=claim.layout,
         sessions=_counted(here),
         also=claim.offerings[1:],
         why=WHY[NEW],
@@ -126,6 +129,7 @@ def _live(node: LiveNode, here: Sequence[int], plan: Plan) -> DrawnNode:
         ),
         total=seat.total,
         gpu_model=seat.gpu_model,
+        layout=seat.layout,
         sessions=_counted(here),
         held=node.held,
         why="; ".join(WHY.get(reason, reason) for reason in sorted(reasons)),
@@ -204,6 +208,7 @@ def _node_json(node: DrawnNode, told: Answer) -> dict[str, Any]:
         "state": node.state,
         **_offering_json(node.offering),
         "gpu_model": node.gpu_model,
+        "layout": node.layout,
         "allocatable": _size_json(node.total),
         "free": _size_json(node.total - used(node, told.requests)),
         "sessions": [_session_json(index, count, told) for index, count in node.sessions],

@@ -47,6 +47,7 @@ _NODE = _all(
         "state": {"enum": ["new", "ready", "in-flight"]},
         **_OFFERING,
         "gpu_model": _TEXT,
+        "layout": {**_TEXT, "description": "What its GPUs are divided into; empty: nothing."},
         "allocatable": _SIZE,
         "free": {**_SIZE, "description": "Allocatable less all sessions, old and new."},
         "sessions": _several(_all(_SOME)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UserError
+from .layouts import WHOLE, layouts_of, room_of
 from .model import InstanceType, Offering, Profile, Resources, Seat, SessionRequest
 from .nodes import SESSION_TOLERATIONS, node_labels, node_taints
 from .packing.shapes import times
@@ -187,7 +188,8 @@ class _Node:
         sold: Offering,
         held: Sequence[tuple[Profile, int]],
     ) -> Seat:
-        total = read_allocatable(self.at, kind.allocatable)
+        layout = self.at.get("layout", lambda value: _layout(value, kind), WHOLE)
+        total = read_allocatable(self.at, room_of(kind, layout))
         room = total
         for profile, count in held:
             room = room - times(profile.resources, count)
@@ -196,11 +198,15 @@ class _Node:
         facts: dict[str, Any] = {
             "gpu_model": kind.gpu_model,
             "gpu_memory_mib": kind.gpu_memory_mib,
+            "gpu_interconnect": kind.gpu_interconnect,
+            "efa_interfaces": kind.efa_interfaces,
+            "driver_family": kind.driver_family,
             "architecture": kind.architecture,
         }
         return Seat(
             place=name,
             ready=self.at.get("ready", read_bool, True),
+            layout=layout,
             residual=room,
             total=total,
             labels=node_labels(kind, sold),
@@ -213,3 +219,14 @@ class _Node:
             interruptions_per_hour=sold.interruptions_per_hour,
             **facts,
         )
+
+
+def _layout(value: object, kind: InstanceType) -> str:
+    """A layout that nodes of that type can have. Raises UserError with the nearest."""
+    known = [layout.name for layout in layouts_of(kind)]
+    if not isinstance(value, str) or value not in known:
+        raise UserError(
+            f"{kind.name} has no layout {quote(value)}; {suggest(value, known)}",
+            reason="BadPlanFile",
+        )
+    return value

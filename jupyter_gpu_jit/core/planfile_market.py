@@ -11,13 +11,21 @@ from dataclasses import replace
 
 from ..errors import UserError
 from .gpus import MODELS, model_named
-from .model import InstanceType, Offering, Resources
-from .planfile_schema import ALLOCATABLE, MAX_PODS, OFFERING, SPOT, TYPE
+from .model import UNTOLD, InstanceType, Offering, Resources
+from .planfile_schema import (
+    ALLOCATABLE,
+    MAX_INTERFACES,
+    MAX_PODS,
+    MAX_UNITS,
+    MAX_VOLUMES,
+    OFFERING,
+    SPOT,
+    TYPE,
+)
 from .quantity import GIB, MIB, usd_to_micro
 from .requirements import CapacityType
 from .sections import Section, complain, read_bool, rows, sections
 from .sizes import (
-    MAX_GPUS,
     MAX_USD_PER_HOUR_MICRO,
     read_cpu,
     read_memory,
@@ -31,6 +39,7 @@ from .texts import quote, suggest
 Key = tuple[str, str, str]
 ARCHITECTURES = ("amd64", "arm64")
 INTERCONNECTS = ("single", "fraction", "pcie", "nvlink2-mesh", "nvswitch")
+DRIVERS = ("nvidia", "nvidia-grid")
 # What Kubernetes recommends as the most pods of a node.
 _USUAL_PODS = 110
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
@@ -73,7 +82,7 @@ def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
     at.only(TYPE["properties"])
     at.needs("type", "allocatable", "offerings")
     name = at.get("type", read_name, "")
-    like = known.get(name, InstanceType(name=name, vcpu=0, memory_mib=0, allocatable=Resources()))
+    like = known.get(name, _unknown(name))
     size = read_allocatable(at, like.allocatable)
     model = at.get("gpu_model", _read_model, like.gpu_model)
     return InstanceType(
@@ -85,8 +94,16 @@ def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
         gpu_model=model if size.gpus else "",
         gpu_memory_mib=_gpu_memory(at, model, like) if size.gpus else 0,
         gpu_interconnect=at.get("interconnect", _one_of(INTERCONNECTS), like.gpu_interconnect),
+        efa_interfaces=at.get("efa_interfaces", _read_interfaces, like.efa_interfaces),
+        driver_family=at.get("driver_family", _one_of(DRIVERS), like.driver_family),
         offerings=tuple(_read_offerings(at, name)),
     )
+
+
+def _unknown(name: str) -> InstanceType:
+    """A type of which nothing is known; then volumes are no limit."""
+    size = Resources(volumes=UNTOLD)
+    return InstanceType(name=name, vcpu=0, memory_mib=0, allocatable=size)
 
 
 def read_allocatable(at: Section, like: Resources) -> Resources:
@@ -103,6 +120,8 @@ def read_allocatable(at: Section, like: Resources) -> Resources:
         memory_bytes=inner.get("memory", read_memory, like.memory_bytes),
         gpus=at.get("gpus", _read_gpus, gpus),
         pods=inner.get("pods", _read_pods, like.pods or _USUAL_PODS),
+        volumes=inner.get("volumes", _read_volumes, like.volumes),
+        local_disk_bytes=inner.get("local_disk", read_memory, like.local_disk_bytes),
     )
 
 
@@ -226,7 +245,15 @@ def _read_model(value: object) -> str:
 
 
 def _read_gpus(value: object) -> int:
-    return read_whole(value, least=0, most=MAX_GPUS)
+    return read_whole(value, least=0, most=MAX_UNITS)
+
+
+def _read_volumes(value: object) -> int:
+    return read_whole(value, least=0, most=MAX_VOLUMES)
+
+
+def _read_interfaces(value: object) -> int:
+    return read_whole(value, least=0, most=MAX_INTERFACES)
 
 
 def _read_pods(value: object) -> int:

@@ -14,14 +14,16 @@ from .sizes import MAX_GPUS, MAX_USD_PER_HOUR_MICRO
 
 Schema = dict[str, Any]
 MAX_COUNT = MAX_SESSIONS = 100_000
-MAX_PODS = 10_000
+MAX_PODS, MAX_VOLUMES, MAX_INTERFACES = 10_000, 1_000, 64
+# A GPU has at most eight parts in any layout.
+MAX_UNITS = 8 * MAX_GPUS
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _QUANTITY: Schema = {"type": ["string", "number"], "maxLength": 32}
 _NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"}
 _ZONE: Schema = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}
 _CAPACITY: Schema = {"enum": ["spot", "on-demand"]}
-_GPUS: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_GPUS}
+_GPUS: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_UNITS}
 _USD: Schema = {
     "type": "number",
     "exclusiveMinimum": 0,
@@ -57,6 +59,13 @@ ALLOCATABLE: Schema = _object(
         "cpu": {**_QUANTITY, "description": "CPU that pods can have (7910m), not nameplate."},
         "memory": {**_QUANTITY, "description": "Memory that pods can have (14162Mi)."},
         "pods": {"type": "integer", "minimum": 1, "maximum": MAX_PODS, "default": 110},
+        "volumes": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_VOLUMES,
+            "description": "Volumes that sessions can attach; no limit when not known.",
+        },
+        "local_disk": {**_QUANTITY, "description": "The instance's own disk for sessions."},
         "nvidia.com/gpu": {**_GPUS, "description": "The same as gpus beside it."},
     }
 )
@@ -87,6 +96,11 @@ TYPE: Schema = _object(
         },
         "architecture": {"enum": ["amd64", "arm64"]},
         "interconnect": {"enum": ["single", "fraction", "pcie", "nvlink2-mesh", "nvswitch"]},
+        "efa_interfaces": {"type": "integer", "minimum": 0, "maximum": MAX_INTERFACES},
+        "driver_family": {
+            "enum": ["nvidia", "nvidia-grid"],
+            "description": "What the node's image must bring for its GPUs.",
+        },
         "offerings": {"type": "array", "items": OFFERING},
     },
     *("type", "allocatable", "offerings"),
@@ -110,7 +124,12 @@ NODE: Schema = _object(
         "usd_per_hour": {**_USD, "description": "Left out: as the catalogue has it now."},
         "ready": {"type": "boolean", "default": True, "description": "false: still starting."},
         "allocatable": ALLOCATABLE,
-        "gpus": _GPUS,
+        "gpus": {**_GPUS, "description": "As the node counts them: parts, in a layout."},
+        "layout": {
+            "type": "string",
+            "examples": ["mig-1g.10gb", "time-sliced-4"],
+            "description": "What its GPUs are divided into; left out: nothing.",
+        },
         "sessions": {"type": "array", "items": {"$ref": "#/$defs/request"}},
     },
     *("name", "type", "zone"),

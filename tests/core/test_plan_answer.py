@@ -119,6 +119,8 @@ def test_seats_and_models_are_in_words_too():
     assert "A  1 x two: 2 GPUs (L4), 1 CPU, 1 GiB" in draw(found)
     assert "[A A][ ][ ]  2 of 4 L4" in draw(found)
     assert page(found).count('class="seat free"') == 2
+    sliced = replace(found.nodes[0], layout="mig-1g.10gb")
+    assert "2 of 4 L4 in parts (mig-1g.10gb)" in draw(replace(found, nodes=(sliced,)))
     bare = replace(found.nodes[0], gpu_model="")
     assert "[A A][ ][ ]  2 of 4\n" in draw(replace(found, nodes=(bare,)))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packing_worlds import kind
 
-from jupyter_gpu_jit.core.model import Resources
+from jupyter_gpu_jit.core.model import UNTOLD, Resources
 from jupyter_gpu_jit.core.plan_answer_schema import answer_schema
 from jupyter_gpu_jit.core.planfile import read_nodes, read_requests, request_of, split
 from jupyter_gpu_jit.core.planfile_market import on_demand_only, overlay_spot, read_catalogue
@@ -106,7 +106,9 @@ def test_a_catalogue_says_what_is_sold():
         }
     )
     (found,) = market
-    assert found.allocatable == Resources(cpu_millicpu=4000, memory_bytes=8 * GIB, gpus=2, pods=110)
+    assert found.allocatable == Resources(
+        cpu_millicpu=4000, memory_bytes=8 * GIB, gpus=2, pods=110, volumes=UNTOLD
+    )
     assert (found.gpu_model, found.gpu_memory_mib) == ("A100", 40 * 1024)
     assert (found.architecture, found.gpu_interconnect) == ("arm64", "nvswitch")
     (sold,) = found.offerings
@@ -143,7 +145,7 @@ def test_the_default_market_has_no_spot():
         ({"allocatable": {"mem": 1}}, 'catalogue[0].allocatable.mem: did you mean "memory"?'),
         ({"type": "a b"}, "catalogue[0].type: must be a name"),
         ({"allocatable": {"pods": 0}}, "catalogue[0].allocatable.pods: must be from 1 to 10000"),
-        ({"gpus": 99}, "catalogue[0].gpus: must be from 0 to 16"),
+        ({"gpus": 999}, "catalogue[0].gpus: must be from 0 to 128"),
         ({"gpus": 1, "gpu_model": "A101"}, 'did you mean "A10'),
         ({"architecture": "arm"}, 'did you mean "arm64"?'),
         ({"offerings": 5}, "catalogue[0].offerings: must be a list"),
@@ -203,7 +205,9 @@ def test_a_live_node_has_the_room_its_sessions_leave():
     (node,) = nodes({**NODE, "ready": False, "sessions": [{"count": 2, "cpu": 1}]})
     seat = node.seat
     assert (seat.place, seat.ready, seat.usd_per_hour_micro) == ("n-1", False, 2_000_000)
-    assert seat.residual == Resources(cpu_millicpu=2000, memory_bytes=6 * GIB, pods=108)
+    assert seat.residual == Resources(
+        cpu_millicpu=2000, memory_bytes=6 * GIB, pods=108, volumes=UNTOLD
+    )
     assert [(profile.slug, count) for profile, count in node.held] == [("session-1", 2)]
 
 
@@ -211,8 +215,29 @@ def test_a_live_node_may_be_of_another_price_and_size():
     row = {**NODE, "zone": "z-9", "capacity_type": "spot", "usd_per_hour": 0.25}
     (node,) = nodes({**row, "allocatable": {"cpu": 3}})
     assert node.seat.usd_per_hour_micro == 250_000
-    assert node.seat.total == Resources(cpu_millicpu=3000, memory_bytes=8 * GIB, pods=110)
+    assert node.seat.total == Resources(
+        cpu_millicpu=3000, memory_bytes=8 * GIB, pods=110, volumes=UNTOLD
+    )
     assert node.seat.capacity_type is CapacityType.SPOT
+
+
+def test_a_live_node_may_have_its_gpus_in_parts():
+    (kind_,) = catalogue({"gpus": 2, "gpu_model": "A100"})
+    read = lambda layout: read_nodes([{**NODE, "layout": layout}], {"a.large": kind_})  # noqa: E731
+    (node,) = read("mig-1g.5gb")
+    assert (node.seat.layout, node.seat.total.gpus) == ("mig-1g.5gb", 14)
+    with pytest.raises(
+        UserError, match=r'nodes\[0\].layout: a.large has no layout "mig-1g.6gb"; did'
+    ):
+        read("mig-1g.6gb")
+
+
+def test_a_catalogue_may_tell_of_network_driver_volumes_and_disk():
+    size = {"cpu": 4, "memory": "8Gi", "volumes": 27, "local_disk": "100Gi"}
+    change = {"allocatable": size, "efa_interfaces": 4, "driver_family": "nvidia-grid"}
+    (found,) = catalogue(change)
+    assert (found.efa_interfaces, found.driver_family) == (4, "nvidia-grid")
+    assert (found.allocatable.volumes, found.allocatable.local_disk_bytes) == (27, 100 * GIB)
 
 
 @pytest.mark.parametrize(

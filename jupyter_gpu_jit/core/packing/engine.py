@@ -35,6 +35,8 @@ _FEW_STEPS = 30
 # A plan from hints this many times dearer than its bound is compared with a greedy one.
 _POOR = 1.02
 _UNSOLVED = "HiGHS found no optimum, so the plan made without it stands"
+# Duals that overvalue no bin by more than that are left as they are.
+_TIGHT = 1.0001
 _FELL_BACK = "The finer plan failed its own check, so the first one stands"
 
 Pattern = tuple[int, tuple[int, ...]]
@@ -156,9 +158,9 @@ class _Work:
             found = prove(self.pricer, columns.duals, effort)
             if found.value > self.bound.value:
                 self.bound, self.duals = found, columns.duals
-            if not self.thorough or steps <= 0 or not columns.learn(found.patterns):
+            if steps <= 0 or found.theta <= _TIGHT or not columns.learn(found.patterns):
                 return steps
-            steps -= 1 + columns.run(steps - 1)
+            steps -= 1 + (columns.run(steps - 1) if self.thorough else 0)
 
     def _greedy(self) -> list[Load]:
         if self.first is None:

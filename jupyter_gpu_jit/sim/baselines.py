@@ -8,7 +8,7 @@ Pods are taken by CPU, then memory, the largest first: GPUs are no sort key. Eac
 first node that has room; else to the claim in flight with the fewest pods that still has one
 instance type for the sum; else to a new claim. A claim keeps every type that still fits, and
 only at the end the cheapest of them is its price: while packing, prices are never compared.
-It knows no spending caps.
+It knows no spending caps, no NVLink, and no parts of a GPU: whoever asks for one has a whole one.
 """
 
 from __future__ import annotations

@@ -11,20 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from ..core.gpus import nominal_memory_gib
 from ..core.model import InstanceType, Offering, Profile, Resources, SessionRequest
 from ..core.nodes import SESSION_TOLERATIONS
 from ..core.quantity import GIB, MIB
-from ..core.requirements import CapacityPolicy, CapacityType, Requirements
+from ..core.requirements import CapacityPolicy, CapacityType, GpuShare, Requirements
 from .peer import on_demand_only
 
 # --- random hubs ---------------------------------------------------------------------------------
 
-CPU_ONLY_SHARE, MODEL_LIST_SHARE, MEMORY_SHARE, NVSWITCH_SHARE = 0.25, 0.33, 0.25, 0.15
+CPU_ONLY_SHARE, MODEL_LIST_SHARE, MEMORY_SHARE, NVLINK_SHARE = 0.25, 0.33, 0.25, 0.15
+# Of the profiles with one GPU: a part of one is enough, of so many GiB.
+PART_SHARE, _PART_GIB = 0.35, (5, 10, 20, 40)
 _MODELS = ("T4", "L4", "A10G", "L40S", "A100", "H100")
-# Models of which several on one node are always behind an NVSwitch: asking for them asks for it.
-_BEHIND_NVSWITCH = ("A100", "H100", "H200", "B200")
 _MEMORY_GIB = (16, 24, 40, 48, 80)
 _GPU_COUNTS, _GPU_WEIGHTS = (1, 2, 4, 8), (60, 18, 14, 8)
 _CPUS = (1, 2, 3, 4, 6, 7, 8, 12, 15)
@@ -57,9 +58,8 @@ def hub_mix(
 ) -> tuple[SessionRequest, ...]:
     """Sessions of so many random profiles, each of which some type can serve.
 
-    A quarter is CPU-only, a third of the others names models; some ask for memory per GPU or
-    for an NVSwitch; 1 to 8 GPUs. GPUs are whole: when sessions can ask for shares, ``_gpus``
-    is where sizes of 1/8 to 1/2 are drawn.
+    A quarter is CPU-only; for some with one GPU a part of it is enough; a third of the others
+    names models; some ask for memory per GPU or for NVLink; 1 to 8 GPUs.
     """
     wants = [_possible_want(dice, types) for _ in range(shapes)]
     weights = [dice.expovariate(1) + 0.2 for _ in wants]
@@ -86,7 +86,13 @@ def _holds(kind: InstanceType, want: Want) -> bool:
         return True
     if needs.gpu_models and kind.gpu_model not in needs.gpu_models:
         return False
-    return nominal_memory_gib(kind.gpu_model, kind.gpu_memory_mib) >= needs.gpu_memory_gib
+    if needs.nvlink and kind.gpu_interconnect != "nvswitch":
+        return False
+    return nominal_memory_gib(kind.gpu_model, kind.gpu_memory_mib) >= _memory_gib(needs)
+
+
+def _memory_gib(needs: Requirements) -> int:
+    return max(needs.gpu_memory_gib, needs.share.memory_gib if needs.share else 0)
 
 
 def _cpu_want(dice: Random) -> Want:
@@ -95,20 +101,20 @@ def _cpu_want(dice: Random) -> Want:
 
 
 def _gpu_want(dice: Random) -> Want:
-    gpus = _gpus(dice)
+    gpus = dice.choices(_GPU_COUNTS, _GPU_WEIGHTS)[0]
     cpu = min(gpus * dice.choice(_CPUS[:7]), 90)
     size = _size(gpus, cpu, cpu * dice.choice(_GIB_PER_CPU))
-    if gpus > 1 and dice.random() < NVSWITCH_SHARE:
-        return size, _needs(gpu_models=_BEHIND_NVSWITCH)
+    return size, replace(_needs(), **_gpu_needs(dice, gpus))
+
+
+def _gpu_needs(dice: Random, gpus: int) -> dict[str, Any]:
+    if gpus == 1 and dice.random() < PART_SHARE:
+        return {"share": GpuShare(memory_gib=dice.choice(_PART_GIB))}
+    if gpus > 1 and dice.random() < NVLINK_SHARE:
+        return {"nvlink": True}
     if dice.random() < MODEL_LIST_SHARE:
-        return size, _needs(gpu_models=tuple(sorted(dice.sample(_MODELS, dice.randint(1, 3)))))
-    if dice.random() < MEMORY_SHARE:
-        return size, _needs(gpu_memory_gib=dice.choice(_MEMORY_GIB))
-    return size, _needs()
-
-
-def _gpus(dice: Random) -> int:
-    return dice.choices(_GPU_COUNTS, _GPU_WEIGHTS)[0]
+        return {"gpu_models": tuple(sorted(dice.sample(_MODELS, dice.randint(1, 3))))}
+    return {"gpu_memory_gib": dice.choice(_MEMORY_GIB)} if dice.random() < MEMORY_SHARE else {}
 
 
 def _size(gpus: int, cpu: int, gib: int) -> Resources:

@@ -58,9 +58,13 @@ def test_a_quarter_has_no_gpu_and_a_third_of_the_rest_names_models():
     sessions = hub_mix(Random(4), TYPES, shapes=1500, sessions=20_000)
     with_gpu = [s.requirements for s in sessions if s.resources.gpus]
     assert 0.70 < len(with_gpu) / len(sessions) < 0.80
-    # A third where nothing larger is asked for; NVSwitch names models too.
-    assert 0.25 < sum(bool(n.gpu_models) for n in with_gpu) / len(with_gpu) < 0.45
+    parts = [n for n in with_gpu if n.share]
+    assert 0.15 < len(parts) / len(with_gpu) < 0.30
+    # A third of those who want neither a part nor NVLink.
+    rest = [n for n in with_gpu if not n.share and not n.nvlink]
+    assert 0.26 < sum(bool(n.gpu_models) for n in rest) / len(rest) < 0.40
     assert any(n.gpu_memory_gib for n in with_gpu)
+    assert any(n.nvlink for n in with_gpu)
     assert {s.resources.gpus for s in sessions} == {0, 1, 2, 4, 8}
 
 

@@ -45,7 +45,7 @@ GO_PODS_PER_S = "its Go program: 250-400 on the same kind of machine"
 class Counts:
     """How much is measured; the defaults are what the figures are stated for."""
 
-    runs: int = 5
+    runs: int = 3
     repeats: int = 3
     exact_draws: int = 20
     first_draws: int = 60

@@ -463,6 +463,8 @@ class Refusal:
 class Plan:
     """What to do: placements, nodes to launch, refusals; prices of the *new* nodes only.
 
+    ``extra_usd_per_hour_micro`` are root disks and what interruptions are expected to cost; the
+    bound is of both together.
     No plan for the same sessions costs less than the lower bound; ``proven`` says that this one
     costs no more. ``notes`` are for an admin: where the planner could not do what it should.
     """
@@ -471,15 +473,21 @@ class Plan:
     claims: tuple[PlannedClaim, ...] = ()
     refused: tuple[Refusal, ...] = ()
     usd_per_hour_micro: int = 0
+    extra_usd_per_hour_micro: int = 0
     lower_bound_usd_per_hour_micro: int = 0
     patterns: tuple[Any, ...] = ()
     proven: bool = False
     notes: tuple[str, ...] = ()
 
     @property
+    def cost_usd_per_hour_micro(self) -> int:
+        """What the plan costs in all: the figure that is bounded."""
+        return self.usd_per_hour_micro + self.extra_usd_per_hour_micro
+
+    @property
     def gap(self) -> float:
         """By what part of the lower bound the plan may be too dear; infinite without a bound."""
-        over = self.usd_per_hour_micro - self.lower_bound_usd_per_hour_micro
+        over = self.cost_usd_per_hour_micro - self.lower_bound_usd_per_hour_micro
         if over <= 0:
             return 0.0
         bound = self.lower_bound_usd_per_hour_micro

@@ -33,11 +33,14 @@ REASONS = {
     m.VOLUMES: "TooManyVolumes",
     m.DISK: "NoSuchLocalDisk",
     m.SIZE: "TooLarge",
+    m.NODE: "VolumeInUse",
+    m.PROBE: "TypeNotProven",
     m.TAINTS: "TaintNotTolerated",
     m.ZONE: "NoSuchZone",
     m.CAPACITY: "NoSuchCapacityType",
     m.LABELS: "NodeSelectorMismatch",
     m.PRICE: "OverSessionCap",
+    m.INTERRUPTIONS: "OverInterruptionCap",
     m.AVAILABILITY: "InsufficientCapacity",
 }
 
@@ -175,11 +178,14 @@ def _verb(shape: Shape, check: str) -> str:
         m.VOLUMES: f"attach {shape.size.volumes} volumes",
         m.DISK: f"have {_gb(shape.size.local_disk_bytes)} of local disk",
         m.SIZE: f"hold {_size(shape.size)}",
+        m.NODE: f"are the node {shape.needs.node}, where its volume is in use",
+        m.PROBE: "are of a type that is proven to work here",
         m.TAINTS: "have only taints that the pod tolerates",
         m.ZONE: "are in that zone",
         m.CAPACITY: f"are sold as {shape.needs.capacity.value}",
         m.LABELS: "match the pod's node selector and affinity",
         m.PRICE: "are within the session's price cap",
+        m.INTERRUPTIONS: "are taken back that seldom",
         m.AVAILABILITY: "have capacity now",
     }[check]
 
@@ -221,6 +227,7 @@ _RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
     m.CAPACITY: lambda miss: miss.pool.capacity_type.value,
     m.ZONE: lambda miss: f"in {miss.pool.zone}",
     m.PRICE: lambda miss: "without the cap",
+    m.INTERRUPTIONS: lambda miss: "with more interruptions",
     h.GPU_MEMORY: lambda miss: f"with {miss.entry.hardware.unit_memory_gib} GB per GPU",
     h.GPU_SHARE: lambda miss: f"with a share of a GPU ({miss.entry.hardware.unit_memory_gib} GB)",
     h.DRIVER: lambda miss: f"with an image for {miss.entry.type.driver_family} drivers",

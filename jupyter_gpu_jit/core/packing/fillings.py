@@ -13,11 +13,14 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from ..model import Resources
+from ..model import Offering, Resources
 from ..requirements import Requirements
+from .limits import Limits, Rules
 from .market import Entry, Matcher, with_layouts
-from .problem import Bools, Ints, Problem, problem
+from .problem import Bools, Ints, Load, Problem, problem
 from .shapes import Shape
+
+_BLOCK = 64
 
 Filling = tuple[int, ...]
 """How many sessions of each shape share a node."""
@@ -25,34 +28,81 @@ Filling = tuple[int, ...]
 _RESOURCES, _ALWAYS = 6, 4
 """How many resources ``vector`` has, and how many of them are always counted."""
 
+NO_LIMITS = Limits()
+
 Key = tuple[Resources, Requirements]
 """What makes a shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A type at a price, and which shapes it serves there (a bit mask)."""
+    """A type at a price, and which shapes it serves there (a bit mask).
+
+    ``price`` is what the node costs in all, ``risk`` what each session adds to that, ``uses``
+    what the node takes of each limit.
+    """
 
     entry: Entry
     price: int
     mask: int
+    risk: int = 0
+    uses: tuple[int, ...] = ()
+
+    def is_as_good_as(self, other: Bin) -> bool:
+        """Whether nobody needs the other one, dearer and of the same type, beside this one."""
+        return (
+            self.mask & other.mask == other.mask
+            and self.risk <= other.risk
+            and all(mine <= theirs for mine, theirs in zip(self.uses, other.uses, strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shelf:
+    """Entries that serve any shape, the one with the cheapest pool first, to look up by size."""
+
+    entries: tuple[Entry, ...]
+    rooms: Ints
+    serves: Bools
+
+    def holding(self, total: Resources, shapes: Sequence[int]) -> Iterator[Entry]:
+        """Those that have room for so much and could serve these shapes."""
+        able = (self.rooms >= np.array(vector(total))).all(axis=1)
+        able &= self.serves[:, list(shapes)].all(axis=1)
+        return (self.entries[row] for row in np.flatnonzero(able).tolist())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Market:
-    """What may be bought for these shapes now; arrays as in a Problem, one row per bin.
-
-    ``by_price`` are those entries that serve any shape, the one with the cheapest pool first.
-    """
+    """What may be bought for these shapes now; arrays as in a Problem, one row per bin."""
 
     entries: tuple[Entry, ...]
-    by_price: tuple[Entry, ...]
+    shelf: Shelf
     shapes: tuple[Shape, ...]
     matcher: Matcher
     bins: tuple[Bin, ...]
     rooms: Ints
     costs: Ints
     serves: Bools
+    limits: Limits
+
+    @property
+    def risks(self) -> Ints:
+        """What each session adds to the cost of its node, for each bin."""
+        return np.array([each.risk for each in self.bins], dtype=np.int64)
+
+    @property
+    def uses(self) -> Ints:
+        """What a node of each bin takes of each limit [B,R]."""
+        rows = [each.uses for each in self.bins]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.limits.free))
+
+    def bought(self, loads: Iterable[Load]) -> Ints:
+        """How much of each limit these nodes take."""
+        taken = np.zeros(len(self.limits.free), dtype=np.int64)
+        for load in loads:
+            taken += load.repeat * np.array(self.bins[load.bin].uses, dtype=np.int64)
+        return taken
 
     @property
     def counted(self) -> list[int]:
@@ -69,6 +119,9 @@ class Market:
             self.rooms[:, used],
             self.costs,
             serves=self.serves,
+            extra=np.repeat(self.risks[:, None], len(self.shapes), axis=1),
+            rows=self.uses.T,
+            row_limits=np.array(self.limits.free, dtype=np.int64),
             budget=budget,
         )
 
@@ -107,7 +160,7 @@ class _Same:
 class _Stall:
     """The part of a market that does not depend on who waits."""
 
-    by_price: tuple[Entry, ...]
+    shelf: Shelf
     matcher: Matcher
     bins: tuple[Bin, ...]
     rooms: Ints
@@ -115,65 +168,91 @@ class _Stall:
     serves: Bools
 
 
-def open_market(entries: tuple[Entry, ...], shapes: tuple[Shape, ...]) -> Market:
+def open_market(
+    entries: tuple[Entry, ...], shapes: tuple[Shape, ...], limits: Limits = NO_LIMITS
+) -> Market:
     """Bins of the eligible types for these shapes; in parts where a share is enough for one."""
     if any(shape.needs.share for shape in shapes):
         entries = with_layouts(entries)
-    stall = _stalls(_Same(entries))(tuple((shape.size, shape.needs) for shape in shapes))
+    keys = tuple((shape.size, shape.needs) for shape in shapes)
+    stall = _stalls(_Same(entries))(keys, limits.rules)
     return Market(
         entries=entries,
-        by_price=stall.by_price,
+        shelf=stall.shelf,
         shapes=shapes,
         matcher=stall.matcher,
         bins=stall.bins,
         rooms=stall.rooms,
         costs=stall.costs,
         serves=stall.serves,
+        limits=limits,
     )
 
 
 @lru_cache(maxsize=2)
-def _stalls(known: _Same) -> Callable[[tuple[Key, ...]], _Stall]:
+def _stalls(known: _Same) -> Callable[[tuple[Key, ...], Rules], _Stall]:
     """Opens stalls for one catalogue, and remembers them as long as the catalogue is in use."""
     return lru_cache(maxsize=64)(partial(_stall, known.entries))
 
 
-def _stall(entries: tuple[Entry, ...], keys: tuple[Key, ...]) -> _Stall:
+def _stall(entries: tuple[Entry, ...], keys: tuple[Key, ...], rules: Rules) -> _Stall:
     matcher = Matcher([Shape(size, needs, ()) for size, needs in keys])
-    offers = sorted(_all_offers(entries, matcher, keys), key=_cheap_and_large)
+    useful = _for_these(entries, keys)
+    all_offers = (offer for entry in useful for offer in _offers(entry, matcher, rules))
+    offers = sorted(all_offers, key=_cheap_and_large)
     rooms = sizes([offer.entry.room for offer in offers])
     serves = _bits([offer.mask for offer in offers], len(keys))
-    kept = np.flatnonzero(~_dominated(rooms, serves))
+    spared = np.array([[-o.risk, *(-used for used in o.uses)] for o in offers], dtype=np.int64)
+    merits = np.hstack([rooms, spared.reshape(len(offers), 1 + len(rules.rows))])
+    kept = np.flatnonzero(~_dominated(merits, serves))
     costs = np.array([offers[row].price for row in kept], dtype=np.int64)
     bins = tuple(offers[row] for row in kept)
-    useful = [entry for entry in entries if entry.pools and matcher.type_mask(entry)]
-    by_price = tuple(sorted(useful, key=_cheapest_pool))
-    return _Stall(by_price, matcher, bins, rooms[kept], costs, serves[kept])
+    able = [entry for entry in entries if entry.pools and matcher.type_mask(entry)]
+    shelf = _shelf(able, matcher, len(keys))
+    return _Stall(shelf, matcher, bins, rooms[kept], costs, serves[kept])
+
+
+def _shelf(able: Sequence[Entry], matcher: Matcher, shapes: int) -> Shelf:
+    ranked = tuple(sorted(able, key=_cheapest_pool))
+    serves = _bits([matcher.type_mask(entry) for entry in ranked], shapes)
+    return Shelf(ranked, sizes([entry.room for entry in ranked]), serves)
 
 
 def _cheapest_pool(entry: Entry) -> tuple[int, tuple[str, str]]:
     return entry.pools[0].usd_per_hour_micro, entry.key
 
 
-def _all_offers(entries: Iterable[Entry], matcher: Matcher, keys: Sequence[Key]) -> Iterator[Bin]:
+def _for_these(entries: Iterable[Entry], keys: Sequence[Key]) -> Iterator[Entry]:
+    """Without types that have no GPU where everybody wants one."""
     needs_gpu = all(size.gpus > 0 for size, _ in keys)
-    for entry in entries:
-        if entry.room.gpus > 0 or not needs_gpu:
-            yield from _offers(entry, matcher)
+    return (entry for entry in entries if entry.room.gpus > 0 or not needs_gpu)
 
 
-def _offers(entry: Entry, matcher: Matcher) -> Iterator[Bin]:
-    """The type once for each set of shapes that no cheaper pool of it serves."""
+def _offers(entry: Entry, matcher: Matcher, rules: Rules) -> Iterator[Bin]:
+    """The type once for each set of shapes that no pool of it that is as good serves."""
     possible = matcher.type_mask(entry)
-    seen: list[int] = []
-    for pool in entry.pools if possible else ():
+    pools = entry.pools if possible else ()
+    if not rules.by_price_alone:
+        pools = tuple(sorted(pools, key=rules.costs.of_node))
+    seen: list[Bin] = []
+    for pool in pools:
         mask = matcher.pool_mask(entry, pool)
-        if mask and all(mask & other != mask for other in seen):
-            # A price of 0 would make every filling equally good.
-            yield Bin(entry, max(pool.usd_per_hour_micro, 1), mask)
-            seen.append(mask)
-        if mask == possible:
+        offer = _offer(entry, pool, mask, rules)
+        if mask and not any(other.is_as_good_as(offer) for other in seen):
+            yield offer
+            seen.append(offer)
+        if mask == possible and rules.by_price_alone:
             return
+
+
+def _offer(entry: Entry, pool: Offering, mask: int, rules: Rules) -> Bin:
+    return Bin(
+        entry,
+        price=rules.costs.of_node(pool),
+        mask=mask,
+        risk=rules.costs.of_session(pool),
+        uses=rules.uses(entry.type, pool),
+    )
 
 
 def _cheap_and_large(offer: Bin) -> tuple[int, int, int, int, tuple[str, str], int]:
@@ -196,11 +275,27 @@ def _bits(masks: Sequence[int], width: int) -> Bools:
     return np.unpackbits(grid, axis=1, count=width, bitorder="little").astype(np.bool_)
 
 
-def _dominated(rooms: Ints, serves: Bools) -> Bools:
-    """Which of these, cheapest first, have one before them that holds and serves all they do."""
-    before = np.tri(len(rooms), k=-1, dtype=np.bool_)
-    for resource in rooms.T:
-        before &= resource[None, :] >= resource[:, None]
+def _dominated(merits: Ints, serves: Bools) -> Bools:
+    """Which of these, cheapest first, have one before them that is as good in all and serves all.
+
+    Block by block against those kept so far: being dominated by one that is dominated itself
+    means being dominated by one that is kept.
+    """
+    found = np.zeros(len(merits), dtype=np.bool_)
+    for start in range(0, len(merits), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(merits)))
+        known = np.flatnonzero(~found[:start])
+        found[rows] = _covered(merits, serves, rows, known).any(axis=1)
+        left = rows[~found[rows]]
+        found[left] = np.tril(_covered(merits, serves, left, left), -1).any(axis=1)
+    return found
+
+
+def _covered(merits: Ints, serves: Bools, rows: Ints, by: Ints) -> Bools:
+    """Which of the rows are no better than which of the others [rows, by]."""
     # How many shapes each serves that the other does not.
-    missed = serves.astype(np.float32) @ (~serves).astype(np.float32).T
-    return np.asarray((before & (missed == 0)).any(axis=1))
+    missed = serves[rows].astype(np.float32) @ (~serves[by]).astype(np.float32).T
+    covered = missed == 0
+    for merit in merits.T:
+        covered &= merit[None, by] >= merit[rows, None]
+    return np.asarray(covered)

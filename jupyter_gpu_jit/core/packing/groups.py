@@ -151,7 +151,7 @@ class _Gathering:
         plan = replace(
             solution.plan,
             lower_bound_usd_per_hour_micro=bound,
-            proven=bound == solution.plan.usd_per_hour_micro,
+            proven=bound == solution.plan.cost_usd_per_hour_micro,
         )
         return replace(solution, plan=plan)
 
@@ -195,7 +195,7 @@ def _in(members: Members, zone: str) -> Members:
 
 
 def _dearness(solution: Solution) -> tuple[int, int]:
-    return len(solution.plan.refused), solution.plan.usd_per_hour_micro
+    return len(solution.plan.refused), solution.plan.cost_usd_per_hour_micro
 
 
 def _incomplete(there: int, size: int) -> Explanation:

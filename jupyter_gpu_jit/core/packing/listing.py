@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..layouts import WHOLE
 from ..model import Offering, PlannedClaim, Resources
-from .fillings import Filling, Market
+from .fillings import Bin, Filling, Market
 from .market import Entry, by_price
 from .policy import Policy
 from .shapes import times
@@ -15,77 +14,94 @@ from .shapes import times
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """A filling as one thing to hold: which shapes (a bit mask), how much, any CPU-only ones."""
+    """A filling as one thing to hold: which shapes, how much, any CPU-only ones."""
 
+    present: list[int]
     shapes: int
+    sessions: int
     total: Resources
     has_cpu_only: bool
     layout: str
+    uses: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A pool that would do, and what the node costs there in all."""
+
+    cost: int
+    pool: Offering
+    gpus: int
 
 
 def offerings_for(
-    market: Market, filling: Filling, policy: Policy, layout: str = WHOLE
+    market: Market, filling: Filling, policy: Policy, bin_: Bin
 ) -> tuple[Offering, ...]:
     """Every pool that holds the whole filling and serves each of its sessions, cheapest first.
 
-    Only types that can have that layout, as a launch has one for all.
-
-    At most ``policy.max_offerings``, none dearer than ``policy.price_factor`` times the cheapest,
-    and where CPU-only sessions ride along none that leaves more GPUs idle than the cheapest.
+    Only types that can have the layout of the bin, as a launch has one for all, and pools that
+    take no more of any limit. At most ``policy.max_offerings``, none that costs more than
+    ``policy.price_factor`` times the cheapest, and where CPU-only sessions ride along none that
+    leaves more GPUs idle than the cheapest.
     """
-    load = _load(market, filling, layout)
-    pools = _affordable(market, load, policy.price_factor)
-    cheapest, holder = min(pools, key=_cheap_without_idle_gpus)
-    limit = int(cheapest.usd_per_hour_micro * policy.price_factor)
-    gpus = max(holder.room.gpus, load.total.gpus)
+    load = _load(market, filling, bin_)
+    choices = _affordable(market, load, policy.price_factor)
+    best = min(choices, key=lambda choice: (choice.cost, choice.gpus))
+    limit = int(best.cost * policy.price_factor)
+    gpus = max(best.gpus, load.total.gpus)
     listed = [
-        pool
-        for pool, entry in pools
-        if pool.usd_per_hour_micro <= limit and (not load.has_cpu_only or entry.room.gpus <= gpus)
+        choice
+        for choice in choices
+        if choice.cost <= limit and (not load.has_cpu_only or choice.gpus <= gpus)
     ]
-    return tuple(sorted(listed, key=by_price)[: policy.max_offerings])
+    listed.sort(key=lambda choice: (choice.cost, by_price(choice.pool)))
+    return tuple(choice.pool for choice in listed[: policy.max_offerings])
 
 
-def _affordable(market: Market, load: _Load, price_factor: float) -> list[tuple[Offering, Entry]]:
+def _affordable(market: Market, load: _Load, price_factor: float) -> list[_Choice]:
     """Pools that hold the load; of types whose cheapest pool is within the factor of the best."""
-    pools: list[tuple[Offering, Entry]] = []
+    costs = market.limits.rules.costs
+    choices: list[_Choice] = []
     limit = float("inf")
-    for entry in market.by_price:
+    for entry in market.shelf.holding(load.total, load.present):
         if entry.pools[0].usd_per_hour_micro > limit:
             break
-        if _holds(market, entry, load):
+        if entry.layout == load.layout:
             for pool in _serving(market, entry, load):
-                limit = min(limit, pool.usd_per_hour_micro * price_factor)
-                pools.append((pool, entry))
-    return pools
+                cost = costs.together(pool, load.sessions)
+                limit = min(limit, cost * price_factor)
+                choices.append(_Choice(cost, pool, entry.room.gpus))
+    return choices
 
 
-def _cheap_without_idle_gpus(each: tuple[Offering, Entry]) -> tuple[int, int]:
-    pool, entry = each
-    return pool.usd_per_hour_micro, entry.room.gpus
-
-
-def _load(market: Market, filling: Filling, layout: str) -> _Load:
+def _load(market: Market, filling: Filling, bin_: Bin) -> _Load:
     present = [i for i, count in enumerate(filling) if count]
     total = Resources()
     for i in present:
         total = total + times(market.shapes[i].size, filling[i])
     has_cpu_only = any(market.shapes[i].cpu_only for i in present)
-    return _Load(sum(1 << i for i in present), total, has_cpu_only, layout)
-
-
-def _holds(market: Market, entry: Entry, load: _Load) -> bool:
-    if entry.layout != load.layout:
-        return False
-    if market.matcher.type_mask(entry) & load.shapes != load.shapes:
-        return False
-    return load.total.fits_in(entry.room)
+    return _Load(
+        present=present,
+        shapes=sum(1 << i for i in present),
+        sessions=sum(filling),
+        total=total,
+        has_cpu_only=has_cpu_only,
+        layout=bin_.entry.layout,
+        uses=bin_.uses,
+    )
 
 
 def _serving(market: Market, entry: Entry, load: _Load) -> Iterator[Offering]:
     for pool in entry.pools:
-        if market.matcher.pool_mask(entry, pool) & load.shapes == load.shapes:
+        serves = market.matcher.pool_mask(entry, pool) & load.shapes == load.shapes
+        if serves and _spares(market, entry, pool, load):
             yield pool
+
+
+def _spares(market: Market, entry: Entry, pool: Offering, load: _Load) -> bool:
+    """Whether the pool takes no more of any limit than was reckoned with."""
+    uses = market.limits.rules.uses(entry.type, pool)
+    return all(used <= planned for used, planned in zip(uses, load.uses, strict=True))
 
 
 def within(claims: Sequence[PlannedClaim], budget: int | None) -> tuple[PlannedClaim, ...]:
@@ -100,6 +116,6 @@ def within(claims: Sequence[PlannedClaim], budget: int | None) -> tuple[PlannedC
     for claim in claims:
         cheapest = claim.offerings[0].usd_per_hour_micro
         listed = [o for o in claim.offerings if o.usd_per_hour_micro - cheapest <= slack]
-        slack -= listed[-1].usd_per_hour_micro - cheapest
+        slack -= max(o.usd_per_hour_micro for o in listed) - cheapest
         kept.append(replace(claim, offerings=tuple(listed)))
     return tuple(kept)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..layouts import WHOLE, layouts_of, room_of
-from ..model import InstanceType, Offering, Resources
+from ..model import InstanceType, Offering, Probe, Resources
 from ..nodes import node_labels, node_taints
 from ..pricing import session_share_micro
 from ..requirements import CapacityType, untolerated
@@ -19,6 +19,7 @@ from .hardware import Hardware, hardware_failures, of_type
 from .policy import Policy
 from .shapes import Shape
 
+NODE, PROBE, INTERRUPTIONS = "node", "probe", "interruptions"
 VOLUMES, DISK, SIZE, TAINTS, ZONE, CAPACITY, LABELS, PRICE, AVAILABILITY = (
     "volumes",
     "local-disk",
@@ -110,8 +111,16 @@ def _entry(kind: InstanceType, policy: Policy) -> Entry:
         total=kind.allocatable,
         room=kind.allocatable - policy.daemons,
         hardware=of_type(kind, WHOLE),
-        pools=tuple(sorted(kind.offerings, key=by_price)),
+        pools=tuple(sorted(_with_prior(kind.offerings, policy), key=by_price)),
     )
+
+
+def _with_prior(offerings: Iterable[Offering], policy: Policy) -> Iterator[Offering]:
+    """The offerings with the policy's rate of interruption where Spot has none."""
+    for pool in offerings:
+        rate = policy.rate_of(pool.capacity_type, pool.interruptions_per_hour)
+        same = rate == pool.interruptions_per_hour
+        yield pool if same else replace(pool, interruptions_per_hour=rate)
 
 
 def in_layout(entry: Entry, layout: str) -> Entry:
@@ -162,6 +171,10 @@ def type_failures(shape: Shape, entry: Entry) -> Iterator[str]:
     yield from room_failures(shape.size, entry.room)
     if untolerated(node_taints(), needs.tolerations) is not None:
         yield TAINTS
+    if needs.node:
+        yield NODE
+    if entry.type.probe in (Probe.IN_FLIGHT, Probe.FAILED):
+        yield PROBE
 
 
 def room_failures(size: Resources, room: Resources) -> Iterator[str]:
@@ -177,7 +190,7 @@ def room_failures(size: Resources, room: Resources) -> Iterator[str]:
 
 def kind_of(entry: Entry) -> Hashable:
     """All of a type that ``type_failures`` looks at, except its room."""
-    return entry.hardware
+    return entry.hardware, entry.type.probe
 
 
 def pool_failures(shape: Shape, entry: Entry, pool: Offering) -> Iterator[str]:
@@ -194,6 +207,9 @@ def pool_failures(shape: Shape, entry: Entry, pool: Offering) -> Iterator[str]:
     cap = needs.max_usd_per_hour_micro
     if cap is not None and share_micro(shape, entry, pool) > cap:
         yield PRICE
+    most = needs.max_interruptions_per_hour
+    if most is not None and (pool.interruptions_per_hour or 0.0) > most:
+        yield INTERRUPTIONS
     if not pool.available:
         yield AVAILABILITY
 
@@ -263,7 +279,8 @@ class Matcher:
 
 def _is_picky(shape: Shape) -> bool:
     needs = shape.needs
-    return bool(needs.node_labels or needs.node_terms) or needs.max_usd_per_hour_micro is not None
+    has_cap = (needs.max_usd_per_hour_micro, needs.max_interruptions_per_hour) != (None, None)
+    return bool(needs.node_labels or needs.node_terms) or has_cap
 
 
 def _mask(shapes: Iterable[tuple[int, Shape]]) -> int:

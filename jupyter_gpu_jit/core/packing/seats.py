@@ -8,12 +8,14 @@ a dear node alive for a GPU session that then cannot use it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..model import Placement, Resources, Seat, SessionRequest
 from ..pricing import session_share_micro
 from ..requirements import Requirements, Taint, untolerated
 from ..wire import UNREGISTERED_TAINT
 from .hardware import hardware_failures, of_seat
+from .policy import Policy
 from .shapes import Shape
 
 READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
@@ -25,11 +27,29 @@ def serves(shape: Shape, seat: Seat) -> bool:
     return suits and _right_offer(shape, seat) and _may_bind(shape.needs, seat)
 
 
+def with_rates(seats: tuple[Seat, ...], policy: Policy) -> tuple[Seat, ...]:
+    """The seats with the policy's rate of interruption where none is known."""
+    if not policy.prior_interruptions_per_hour:
+        return seats
+    return tuple(
+        replace(
+            seat,
+            interruptions_per_hour=policy.rate_of(seat.capacity_type, seat.interruptions_per_hour),
+        )
+        for seat in seats
+    )
+
+
 def _right_offer(shape: Shape, seat: Seat) -> bool:
     needs, cap = shape.needs, shape.needs.max_usd_per_hour_micro
     if needs.zones and seat.zone not in needs.zones:
         return False
     if not needs.capacity.allows(seat.capacity_type):
+        return False
+    if needs.node and needs.node != seat.node_name:
+        return False
+    most = needs.max_interruptions_per_hour
+    if most is not None and (seat.interruptions_per_hour or 0.0) > most:
         return False
     return cap is None or seat_share_micro(shape.size, seat) <= cap
 

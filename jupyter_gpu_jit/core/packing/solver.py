@@ -8,22 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..model import Placement, Plan, PlannedClaim, SessionRequest, Snapshot
+from ..model import Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
 from .engine import FIRST_STEPS, Answer, pack
 from .explain import SEAT_MAY_FREE, Explanation, explain, held_back, over_budget
 from .fillings import Filling, Market, open_market
 from .groups import with_groups
+from .limits import is_limited, limits_of, why_limited
 from .listing import offerings_for, within
 from .market import Entry, entries, is_stranded
 from .memory import recalled, remembered
 from .policy import DEFAULT, EMPTY, Policy, Warm
-from .seats import Seating, serves
+from .problem import Ints, Load
+from .seats import Seating, serves, with_rates
 from .shapes import group, in_order
 from .solution import Solution, with_refusals
+from .spread import crowded
 from .sunk import bound_with_seats
 
 NEW = "New"
+# How often a plan is made again because it crowds Spot pools.
+_MOST_LIMITS = 8
+_NOT_SPREAD = "More Spot nodes are in one pool or zone than the policy wishes: no other serves all"
 
 
 def solve(
@@ -55,6 +61,7 @@ def work_out(
     held = {s.uid: held_back(s.waits_for) for s in snapshot.waiting if s.waits_for}
     if held:
         snapshot = replace(snapshot, waiting=tuple(s for s in snapshot.waiting if not s.waits_for))
+    snapshot = replace(snapshot, seats=with_rates(snapshot.seats, policy))
     found = with_groups(
         snapshot, lambda each: _work_out(each, policy, eligible, warm=warm, steps=steps)
     )
@@ -77,7 +84,9 @@ def _work_out(
         return Solution(
             Plan(placements=_sorted(seating.placements), proven=True, patterns=warm.patterns)
         )
-    buying = _Buying(snapshot, policy, open_market(eligible, shapes), warm=warm, steps=steps)
+    limits = limits_of(snapshot, policy.node_costs, eligible)
+    market = open_market(eligible, shapes, limits)
+    buying = _Buying(snapshot, policy, eligible, market, warm=warm, steps=steps)
     return buying.solution(seating, left)
 
 
@@ -98,10 +107,12 @@ class _Buying:
 
     snapshot: Snapshot
     policy: Policy
+    eligible: tuple[Entry, ...]
     market: Market
     warm: Warm
     steps: int
     queues: list[list[str]] = field(default_factory=list)
+    _listed: dict[tuple[int, Filling], tuple[Offering, ...]] = field(default_factory=dict)
 
     def solution(self, seating: Seating, left: Sequence[SessionRequest]) -> Solution:
         waiting = {session.uid for session in left}
@@ -109,21 +120,23 @@ class _Buying:
             [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
         ]
         budget = _budget(self.snapshot)
-        packed = self._packed(budget)
+        packed, notes = self._spread_out(self._packed(budget), budget)
         claims = within(self._claims(packed), budget)
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
-        reasons = self._reasons(budget, packed.cost)
-        cost = total_usd_per_hour_micro(c.offerings[0] for c in claims)
+        reasons = self._reasons(budget, packed)
+        price = total_usd_per_hour_micro(c.offerings[0] for c in claims)
+        cost = self._cost(claims)
         bound = min(self._bound(packed), cost)
         plan = Plan(
             placements=_sorted([*seating.placements, *placed]),
             claims=claims,
             refused=tuple(reasons[uid].refusal(uid) for uid in sorted(reasons)),
-            usd_per_hour_micro=cost,
+            usd_per_hour_micro=price,
+            extra_usd_per_hour_micro=cost - price,
             lower_bound_usd_per_hour_micro=bound,
             proven=bound == cost,
             patterns=remembered(self.market, packed.patterns),
-            notes=packed.notes,
+            notes=(*packed.notes, *notes),
         )
         return Solution(plan, reasons)
 
@@ -132,11 +145,51 @@ class _Buying:
         hints = recalled(self.market, self.warm.patterns)
         return pack(problem, hints=hints, steps=self.steps)
 
+    def _cost(self, claims: Sequence[PlannedClaim]) -> int:
+        """What the nodes cost with all that comes on top of their price."""
+        costs = self.policy.node_costs
+        return sum(costs.together(c.offerings[0], len(c.sessions)) for c in claims)
+
+    def _spread_out(self, packed: Answer, budget: int | None) -> tuple[Answer, tuple[str, ...]]:
+        """The plan with pools and zones limited as the policy says, unless somebody would lose.
+
+        The limits are reckoned from the nodes of the first plan and come one after the other.
+        """
+        if not self.policy.spreads:
+            return packed, ()
+        for _ in range(_MOST_LIMITS):
+            market, rows = self.market, self.market.limits.rules.rows
+            sold = [(self._offerings(load)[0], load.repeat) for load in packed.loads]
+            more = crowded(sold, self.snapshot.seats, self.policy, rows)
+            if not more:
+                return packed, ()
+            limits = market.limits.and_also(more)
+            self._go_to(open_market(self.eligible, market.shapes, limits))
+            spread = self._packed(budget)
+            if sum(spread.unserved) > sum(packed.unserved):
+                self._go_to(market)
+                return packed, (_NOT_SPREAD,)
+            packed = spread
+        return packed, (_NOT_SPREAD,)
+
+    def _go_to(self, market: Market) -> None:
+        """Buy there from now on; what was listed is of another market's bins."""
+        self.market = market
+        self._listed.clear()
+
+    def _offerings(self, load: Load) -> tuple[Offering, ...]:
+        """Asked for twice, once to see what is crowded."""
+        key = (load.bin, load.counts)
+        if key not in self._listed:
+            bin_ = self.market.bins[load.bin]
+            self._listed[key] = offerings_for(self.market, load.counts, self.policy, bin_)
+        return self._listed[key]
+
     def _claims(self, packed: Answer) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []
         for load in packed.loads:
             layout = self.market.bins[load.bin].entry.layout
-            offerings = offerings_for(self.market, load.counts, self.policy, layout)
+            offerings = self._offerings(load)
             for _ in range(load.repeat):
                 claim = PlannedClaim(
                     key=f"new-{len(claims) + 1}",
@@ -156,18 +209,22 @@ class _Buying:
                 del queue[:count]
         return taken
 
-    def _reasons(self, budget: int | None, spent: int) -> dict[str, Explanation]:
+    def _reasons(self, budget: int | None, packed: Answer) -> dict[str, Explanation]:
         """Why each session still in a queue is there; sessions of a shape share one reason."""
-        left = None if budget is None else budget - spent
+        left = None if budget is None else budget - packed.cost
+        bought = self.market.bought(packed.loads)
         reasons: dict[str, Explanation] = {}
         for i, queue in enumerate(self.queues):
             if queue:
-                reasons.update(dict.fromkeys(queue, self._why(i, left)))
+                reasons.update(dict.fromkeys(queue, self._why(i, left, bought)))
         return reasons
 
-    def _why(self, index: int, money_left: int | None) -> Explanation:
+    def _why(self, index: int, money_left: int | None, bought: Ints) -> Explanation:
         shape, cap = self.market.shapes[index], self.snapshot.max_usd_per_hour_micro
-        prices = [b.price for b in self.market.bins if b.mask >> index & 1]
+        prices = [b.price + b.risk for b in self.market.bins if b.mask >> index & 1]
+        uses = self.market.uses[self.market.serves[:, index]]
+        if prices and (money_left is None or is_limited(self.market.limits, uses, bought)):
+            return why_limited(self.market.limits, uses, bought)
         if prices and cap is not None and money_left is not None:
             return over_budget(min(prices), money_left, cap)
         why = explain(shape, self.market.entries)

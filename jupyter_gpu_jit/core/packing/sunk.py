@@ -35,7 +35,7 @@ def bound_with_seats(
         return packed.lower_bound
     rooms = sizes([room for room, _ in kinds])[:, market.counted]
     extended = _extended(market.problem(placed), kinds, rooms)
-    duals = Duals(packed.duals, np.zeros(extended.bins), np.zeros(0))
+    duals = Duals(packed.duals, np.zeros(extended.bins), np.zeros(len(extended.rows)))
     return prove(Pricer(Grid(extended)), duals, QUICK).value
 
 

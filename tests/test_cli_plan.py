@@ -143,10 +143,13 @@ def check(answer, requests, catalogue, *, nodes=(), spot=()):
         assert row["message"]
         assert sum(each["offerings"] for each in row["excluded"]) > 0
     assert dict(placed) == {i: r.get("count", 1) for i, r in enumerate(requests)}
-    cost = sum(Fraction(str(node["usd_per_hour"])) for node in answer["nodes"])
-    assert cost == Fraction(str(answer["usd_per_hour"]))
-    assert answer["lower_bound_usd_per_hour"] <= answer["usd_per_hour"]
-    gap = answer["usd_per_hour"] / answer["lower_bound_usd_per_hour"] - 1
+    for name in ("usd_per_hour", "extra_usd_per_hour"):
+        total_cost = sum(Fraction(str(node[name])) for node in answer["nodes"])
+        assert total_cost == Fraction(str(answer[name]))
+    cost = answer["usd_per_hour"] + answer["extra_usd_per_hour"]
+    assert answer["cost_usd_per_hour"] == pytest.approx(cost, abs=1e-9)
+    assert answer["lower_bound_usd_per_hour"] <= answer["cost_usd_per_hour"]
+    gap = answer["cost_usd_per_hour"] / answer["lower_bound_usd_per_hour"] - 1
     assert answer["gap"] == pytest.approx(gap, abs=1e-5)
 
 
@@ -178,6 +181,7 @@ def test_the_answer_adds_up(files, capsys):
         lambda a: a["existing"].pop(),
         lambda a: a["refused"].clear(),
         lambda a: a.update(usd_per_hour=a["usd_per_hour"] - 0.1),
+        lambda a: a.update(extra_usd_per_hour=9.0),
         lambda a: a.update(gap=0.5),
     ],
 )
@@ -205,12 +209,22 @@ def test_an_option_goes_before_the_files_own_part(files, capsys):
 
 
 def test_ten_pods_cost_what_the_exact_optimum_costs(capsys):
-    answer = answered(capsys, TEN_PODS)
+    answer = answered(capsys, TEN_PODS, "--bare")
     kinds = Counter(node["type"] for node in answer["nodes"])
     assert kinds == {"g4dn.4xlarge": 3, "g6.48xlarge": 2}
     assert answer["usd_per_hour"] == pytest.approx(30.313, abs=0.001)
     assert answer["proven"]
     assert answer["gap"] == 0
+
+
+def test_bare_figures_are_those_of_the_catalogue_alone(files, capsys):
+    words = files(**PARTS)
+    usual, bare = answered(capsys, *words), answered(capsys, *words, "--bare")
+    assert bare["extra_usd_per_hour"] == 0 < usual["extra_usd_per_hour"]
+    check(bare, REQUESTS, CATALOGUE, nodes=NODES, spot=SPOT)
+    # A root disk on each node; on Spot also what restarts are expected to cost.
+    extra = {n["capacity_type"]: n["extra_usd_per_hour"] for n in usual["nodes"]}
+    assert 0 < extra["on-demand"] < extra["spot"]
 
 
 def test_families_left_out_of_the_packaged_catalogue_may_be_in_a_given_one(files, capsys):

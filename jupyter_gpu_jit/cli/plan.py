@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -100,13 +100,10 @@ def policy(*, bare: bool, packaged: bool) -> Policy:
     ``bare`` leaves out whatever is added to the catalogue's figures: root disk, daemonsets,
     interruption cost, diversification.
     """
-    from ..core.model import Resources
-    from ..core.packing import Policy
+    from ..core.packing.policy import BARE, USUAL
 
-    excluded = Policy().excluded_families if packaged else frozenset[str]()
-    if bare:
-        return Policy(excluded_families=excluded, daemons=Resources())
-    return Policy(excluded_families=excluded)
+    chosen = BARE if bare else USUAL
+    return chosen if packaged else replace(chosen, excluded_families=frozenset())
 
 
 def _answer(asked: argparse.Namespace, inputs: _Inputs) -> Answer:
@@ -129,6 +126,7 @@ def _answer(asked: argparse.Namespace, inputs: _Inputs) -> Answer:
         inputs.types,
         inputs.live,
         found,
+        costs=limits.node_costs,
         seconds=seconds,
         bare=asked.bare,
         source=inputs.source,

@@ -184,12 +184,20 @@ def _refusals(told: Answer) -> Iterator[str]:
 def summary(told: Answer) -> list[str]:
     """Cost, bound, gap and time, a sentence each."""
     plan = told.plan
-    cost = f"cost   {format_usd_exact(plan.usd_per_hour_micro)}/h for "
-    lines = [cost + plural(len(told.nodes), "new node")]
-    lines.append(
-        f"bound  {format_usd_exact(plan.lower_bound_usd_per_hour_micro)}/h: {verdict(told)}"
-    )
-    return [*lines, f"time   {told.seconds * 1000:.0f} ms"]
+    cost = format_usd_exact(plan.cost_usd_per_hour_micro)
+    bound = format_usd_exact(plan.lower_bound_usd_per_hour_micro)
+    return [
+        f"cost   {cost}/h for {plural(len(told.nodes), 'new node')}{extra_words(told)}",
+        f"bound  {bound}/h: {verdict(told)}",
+        f"time   {told.seconds * 1000:.0f} ms",
+    ]
+
+
+def extra_words(told: Answer) -> str:
+    """What of the cost is not the price of nodes."""
+    extra = told.plan.extra_usd_per_hour_micro
+    words = f", {format_usd_exact(extra)} of it root disks and expected interruptions"
+    return words if extra else ""
 
 
 def verdict(told: Answer) -> str:

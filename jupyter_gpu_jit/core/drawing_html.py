@@ -15,6 +15,7 @@ from .drawing import (
     SeatOfGpus,
     blocks,
     cpu_words,
+    extra_words,
     format_usd_exact,
     gpu_seats,
     gpu_words,
@@ -139,7 +140,10 @@ def _p(text: str) -> str:
 def _totals(told: Answer) -> str:
     plan = told.plan
     tiles = (
-        (f"{format_usd_exact(plan.usd_per_hour_micro)}/h", plural(len(told.nodes), "new node")),
+        (
+            f"{format_usd_exact(plan.cost_usd_per_hour_micro)}/h",
+            plural(len(told.nodes), "new node") + extra_words(told),
+        ),
         (f"{format_usd_exact(plan.lower_bound_usd_per_hour_micro)}/h", f"bound: {verdict(told)}"),
         (f"{told.seconds * 1000:.0f} ms", "to plan"),
     )

@@ -18,6 +18,7 @@ from .packing.seats import IN_FLIGHT, KEPT, READY
 from .packing.shapes import times
 from .packing.solver import NEW
 from .planfile import LiveNode, Request, request_of
+from .pricing import NodeCosts
 from .quantity import MICRO_USD, format_bytes, format_cpu
 
 WHY = {
@@ -30,7 +31,10 @@ WHY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnNode:
-    """A node of the answer. ``sessions``: how many of which request; ``held``: who was there."""
+    """A node of the answer. ``sessions``: how many of which request; ``held``: who was there.
+
+    ``extra_usd_per_hour_micro``: a new one's root disk and expected interruptions.
+    """
 
     name: str
     state: str
@@ -42,6 +46,7 @@ class DrawnNode:
     held: tuple[tuple[Profile, int], ...] = ()
     also: tuple[Offering, ...] = ()
     why: str = ""
+    extra_usd_per_hour_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +77,19 @@ def answer(
     types: Iterable[InstanceType],
     live: Sequence[LiveNode],
     plan: Plan,
+    *,
+    costs: NodeCosts,
     **more: Any,
 ) -> Answer:
-    """The plan beside what was asked; ``more`` are ``seconds``, ``bare`` and ``source``."""
+    """The plan beside what was asked; ``costs`` as it was planned with.
+
+    ``more`` are ``seconds``, ``bare`` and ``source``.
+    """
     by_place = _sessions_by_place(plan)
     kinds = {kind.name: kind for kind in types}
     return Answer(
         requests=tuple(requests),
-        nodes=tuple(_new(claim, kinds, by_place[claim.key]) for claim in plan.claims),
+        nodes=tuple(_new(claim, kinds, by_place[claim.key], costs) for claim in plan.claims),
         existing=tuple(_live(node, by_place.get(node.seat.place, []), plan) for node in live),
         refused=tuple(_refused(plan)),
         plan=plan,
@@ -98,7 +108,9 @@ def _counted(requests: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(Counter(requests).items()))
 
 
-def _new(claim: PlannedClaim, types: Mapping[str, InstanceType], here: Sequence[int]) -> DrawnNode:
+def _new(
+    claim: PlannedClaim, types: Mapping[str, InstanceType], here: Sequence[int], costs: NodeCosts
+) -> DrawnNode:
     best = claim.offerings[0]
     kind = types[best.instance_type]
     return DrawnNode(
@@ -111,6 +123,7 @@ def _new(claim: PlannedClaim, types: Mapping[str, InstanceType], here: Sequence[
         sessions=_counted(here),
         also=claim.offerings[1:],
         why=WHY[NEW],
+        extra_usd_per_hour_micro=costs.together(best, len(here)) - best.usd_per_hour_micro,
     )
 
 
@@ -167,6 +180,8 @@ def answer_json(told: Answer) -> dict[str, Any]:
         "catalogue": told.source,
         "bare": told.bare,
         "usd_per_hour": usd(plan.usd_per_hour_micro),
+        "extra_usd_per_hour": usd(plan.extra_usd_per_hour_micro),
+        "cost_usd_per_hour": usd(plan.cost_usd_per_hour_micro),
         "lower_bound_usd_per_hour": usd(plan.lower_bound_usd_per_hour_micro),
         "gap": round(plan.gap, 6) if math.isfinite(plan.gap) else None,
         "proven": plan.proven,
@@ -207,14 +222,13 @@ def _node_json(node: DrawnNode, told: Answer) -> dict[str, Any]:
         "name": node.name,
         "state": node.state,
         **_offering_json(node.offering),
+        "extra_usd_per_hour": usd(node.extra_usd_per_hour_micro),
         "gpu_model": node.gpu_model,
         "layout": node.layout,
         "allocatable": _size_json(node.total),
         "free": _size_json(node.total - used(node, told.requests)),
         "sessions": [_session_json(index, count, told) for index, count in node.sessions],
-        "held": [
-            {"slug": p.slug, "count": n, "each": _size_json(p.resources)} for p, n in node.held
-        ],
+        "held": [_held_json(profile, count) for profile, count in node.held],
         "also": [_offering_json(offering) for offering in node.also],
         "why": node.why,
     }

@@ -46,6 +46,7 @@ _NODE = _all(
         "name": _TEXT,
         "state": {"enum": ["new", "ready", "in-flight"]},
         **_OFFERING,
+        "extra_usd_per_hour": {**_USD, "description": "Root disk, expected interruptions."},
         "gpu_model": _TEXT,
         "layout": {**_TEXT, "description": "What its GPUs are divided into; empty: nothing."},
         "allocatable": _SIZE,
@@ -85,6 +86,11 @@ def answer_schema() -> Schema:
             "catalogue": _TEXT,
             "bare": {"type": "boolean"},
             "usd_per_hour": {**_USD, "description": "Of the new nodes together."},
+            "extra_usd_per_hour": {
+                **_USD,
+                "description": "Their root disks and what interruptions are expected to cost.",
+            },
+            "cost_usd_per_hour": {**_USD, "description": "Both together: what is bounded."},
             "lower_bound_usd_per_hour": {**_USD, "description": "No plan costs less."},
             "gap": {
                 "type": ["number", "null"],

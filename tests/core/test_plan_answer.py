@@ -14,6 +14,7 @@ from jupyter_gpu_jit.core.model import Placement, Plan, Resources, Snapshot
 from jupyter_gpu_jit.core.packing import SETTLE_STEPS, solve
 from jupyter_gpu_jit.core.plan_answer import answer, answer_json
 from jupyter_gpu_jit.core.planfile import read_nodes, read_requests
+from jupyter_gpu_jit.core.pricing import NodeCosts
 
 ROOT = Path(__file__).parents[2]
 STATUS_CSS = ROOT / "jupyter_gpu_jit/service/static/status.css"
@@ -30,7 +31,7 @@ def told(requests, nodes=(), plan=None, **more):
         instance_types=TYPES,
     )
     plan = plan or solve(snapshot, steps=SETTLE_STEPS)
-    facts = {"seconds": 0.0123, "bare": False, "source": "here", **more}
+    facts = {"seconds": 0.0123, "bare": False, "source": "here", "costs": NodeCosts(), **more}
     return answer(requests, TYPES, live, plan, **facts)
 
 
@@ -87,6 +88,16 @@ def test_what_is_known_about_cheaper_plans_is_said(plan, words, gap):
     assert words in draw(found)
     assert words in page(found)
     assert answer_json(found)["gap"] == gap
+
+
+def test_root_disks_and_interruptions_are_part_of_the_cost():
+    plan = Plan(usd_per_hour_micro=2_000_000, extra_usd_per_hour_micro=11_000)
+    found = told([{"cpu": 1}], plan=plan)
+    words = "0 new nodes, $0.011 of it root disks and expected interruptions"
+    assert f"cost   $2.011/h for {words}" in draw(found)
+    assert words in page(found)
+    costly = told([{"cpu": 1}], costs=NodeCosts(root_disk=11_000))
+    assert answer_json(costly)["nodes"][0]["extra_usd_per_hour"] == 0.011
 
 
 def test_notes_and_bare_figures_are_said():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from engine_worlds import crowd, small
 
-from jupyter_gpu_jit.core.packing import engine, exact, master
+from jupyter_gpu_jit.core.packing import engine, exact, master, search
 from jupyter_gpu_jit.core.packing.diving import dive
 from jupyter_gpu_jit.core.packing.engine import SETTLE_STEPS, pack
 from jupyter_gpu_jit.core.packing.fills import Grid
 from jupyter_gpu_jit.core.packing.greedy import Purse
-from jupyter_gpu_jit.core.packing.integer import whole_part
+from jupyter_gpu_jit.core.packing.integer import trimmed, whole_part
 from jupyter_gpu_jit.core.packing.master import Duals, Unsolved
 from jupyter_gpu_jit.core.packing.problem import UNLIMITED, Load, problem
 from jupyter_gpu_jit.core.packing.proof import Bound, prove
@@ -235,3 +235,50 @@ def test_a_pool_knows_each_pattern_once():
     assert len(pool) == 2
     assert pool.counts(2).shape == (0, 2)
     assert pool.load(1, 3) == Load(1, (1, 1), 3)
+
+
+# --- searches and fillings -----------------------------------------------------------------------
+
+
+def test_a_search_finds_nothing_where_only_parts_of_sessions_are_worth_enough():
+    pricer = Pricer(Grid(problem([[2], [2]], [1, 1], [[3]], [10])))
+    worth = np.array([10.0, 10.0])
+    assert pricer.sharpen(0, worth) == pytest.approx(15)
+    found = pricer.search(0, worth, 12.0, 100)
+    assert (found.complete, len(found.counts)) == (True, 0)
+    assert sorted(pricer.search(0, worth, 9.0, 100).counts.tolist()) == [[0, 1], [1, 0]]
+    assert not len(pricer.search(0, worth, 16.0, 100).counts)
+
+
+def test_a_search_that_needs_too_many_states_still_gives_a_ceiling():
+    pricer = Pricer(Grid(problem([[2], [3]], [9, 9], [[20]], [10])))
+    worth = np.array([2.0, 3.0])
+    pricer.sharpen(0, worth)
+    found = pricer.search(0, worth, 5.0, 2)
+    assert not found.complete
+    assert found.ceiling >= 20
+
+
+def test_of_fillings_that_leave_the_same_room_the_best_is_kept(monkeypatch):
+    monkeypatch.setattr(search, "_MERGED_FROM", 0)
+    pricer = Pricer(Grid(problem([[2], [2], [3]], [5, 5, 5], [[11]], [10])))
+    worth = np.array([4.0, 5.0, 7.0])
+    pricer.sharpen(0, worth)
+    merged, every = (pricer.search(0, worth, 20.0, 10_000, every=e) for e in (False, True))
+    assert len(merged.counts) < len(every.counts)
+    assert merged.ceiling == every.ceiling
+    assert merged.ceiling == pytest.approx(27)
+
+
+def test_places_for_more_than_there_are_go_and_a_smaller_bin_does():
+    world = problem(**{**PAIR, "demand": [2, 1]})
+    loads = trimmed(world, [Load(1, (2, 1), 1), Load(1, (1, 1), 1)])
+    assert loads == [Load(1, (2, 1), 1)]
+    assert trimmed(world, [Load(1, (1, 1), 2)]) == [Load(0, (1, 1), 1), Load(0, (1, 0), 1)]
+
+
+def test_of_many_bins_the_promising_ones_are_filled():
+    """Sixty bins; one holds all for less than any two others."""
+    rooms = [[10 + n] for n in range(59)] + [[100]]
+    costs = [100 + n for n in range(59)] + [150]
+    assert pack(problem([[5], [7]], [6, 10], rooms, costs), steps=0).cost == 150

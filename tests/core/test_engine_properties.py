@@ -94,6 +94,20 @@ def test_a_settled_crowd_is_within_two_percent_of_its_bound():
         assert answer.cost <= 1.02 * answer.lower_bound
 
 
+@pytest.mark.parametrize("steps", [0, 8, SETTLE_STEPS])
+def test_a_crowd_under_limits_keeps_to_them(steps):
+    for seed in range(12):
+        world, dice = crowd(seed, 60), Random(seed)
+        limited = replace(
+            world,
+            limits=np.array([dice.choice((2, 5, 1 << 40)) for _ in range(world.bins)]),
+            rows=np.array([[dice.randint(0, 4) for _ in range(world.bins)]]),
+            row_limits=np.array([dice.randint(20, 60)]),
+            budget=dice.choice((None, 4000)),
+        )
+        check(limited, pack(limited, steps=steps))
+
+
 def test_the_order_of_shapes_and_bins_is_nothing():
     for seed in range(60):
         world = small(seed)

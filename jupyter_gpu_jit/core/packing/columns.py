@@ -7,7 +7,6 @@ find nothing is a bin searched exactly. One round is one step of the planner's `
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -98,12 +97,12 @@ class Columns:
         rows: list[int] = []
         fillings: list[Ints] = []
         for bin_ in bins[np.argsort(-ratio, kind="stable")][:_SEARCHED_BINS].tolist():
+            self.pricer.sharpen(bin_, worth[bin_])
             threshold = prices[bin_] * (1 + _IMPROVES)
-            if self.pricer.sharpen(bin_, worth[bin_]) > threshold:
-                found = self.pricer.search(bin_, worth[bin_], threshold, _STATES).counts
-                best = np.argsort(-(found @ worth[bin_]), kind="stable")[:_PER_BIN]
-                rows += [bin_] * len(best)
-                fillings += list(found[best])
+            found = self.pricer.search(bin_, worth[bin_], threshold, _STATES).counts
+            best = np.argsort(-(found @ worth[bin_]), kind="stable")[:_PER_BIN]
+            rows += [bin_] * len(best)
+            fillings += list(found[best])
         counts = np.array(fillings, dtype=np.float64).reshape(len(rows), self.problem.shapes)
         return self._add(np.array(rows, dtype=np.int64), counts)
 
@@ -112,15 +111,9 @@ class Columns:
         value = np.einsum("ns,ns->n", counts, self.grid.worth(self.duals.shapes)[bins])
         ratio = value / prices[bins]
         order = np.argsort(-ratio, kind="stable")
-        chosen: list[int] = []
-        of_bin = Counter[int]()
         order = order[: int((ratio > 1 + _IMPROVES).sum())]
-        bins, counts = distinct(bins[order], counts[order])
-        for row, bin_ in enumerate(bins.tolist()):
-            if of_bin[bin_] < _PER_BIN and len(chosen) < _PER_ROUND:
-                of_bin[bin_] += 1
-                chosen.append(row)
-        return self.pool.add(bins[chosen].tolist(), list(counts[chosen].astype(np.int64))) > 0
+        bins, counts = distinct(bins[order], counts[order].astype(np.int64))
+        return self.pool.add(bins[:_PER_ROUND].tolist(), list(counts[:_PER_ROUND])) > 0
 
 
 def bin_prices(problem: Problem, duals: Duals) -> Floats:

@@ -62,7 +62,7 @@ def _list(pricer: Pricer, duals: Floats, gap: float) -> _Listed:
     aims = problem.costs - gap
     for bin_ in range(problem.bins):
         if pricer.sharpen(bin_, worth[bin_]) > aims[bin_]:
-            found = pricer.search(bin_, worth[bin_], float(aims[bin_]), _STATES)
+            found = pricer.search(bin_, worth[bin_], float(aims[bin_]), _STATES, every=True)
             counts = found.counts[found.counts.any(axis=1)]
             if not problem.has_extra:
                 counts = _largest(problem, bin_, counts)

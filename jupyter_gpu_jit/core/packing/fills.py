@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _HALF = 0.5
 # Stands for "any number of them" where a shape uses none of a resource.
 _PLENTY = 1e9
 TINY = 1e-12
+Numbers = TypeVar("Numbers", Floats, Ints)
 # Orders that lean to one resource; to a third or fourth gained nothing in any mix tried.
 _LEANING = 2
 
@@ -108,7 +110,7 @@ class Grid:
         return rows, self.fill(rows, density, np.concatenate([caps] * len(densities)))
 
 
-def distinct(bins: Ints, counts: Floats) -> tuple[Ints, Floats]:
+def distinct(bins: Ints, counts: Numbers) -> tuple[Ints, Numbers]:
     """Without rows that say the same as an earlier one, and without empty ones."""
     seen: dict[bytes, int] = {}
     keys = np.column_stack([bins.astype(np.int16), counts.astype(np.int16)])

@@ -120,8 +120,11 @@ class Greedy:
         good = np.flatnonzero(ratio >= ratio.max() * _NEARLY)
         order = good[np.argsort(-ratio[good], kind="stable")]
         bought = False
-        for bin_, filling in zip(*distinct(rows[order], counts[order]), strict=True):
-            bought |= self._take(int(bin_), filling.astype(np.int64))
+        bins, fillings = distinct(rows[order], counts[order].astype(np.int64))
+        if self.purse.is_bottomless:
+            bins = right_sizes(self.grid.problem, bins, fillings)
+        for bin_, filling in zip(bins.tolist(), fillings, strict=True):
+            bought |= self._take(bin_, filling)
         return bought
 
     def _take(self, bin_: int, filling: Ints) -> bool:
@@ -129,7 +132,6 @@ class Greedy:
         repeat = int((self.remaining[used] // filling[used]).min())
         if not repeat:
             return False
-        bin_ = self._right_size(bin_, filling)
         cost = int(self.grid.problem.costs[bin_] + self.grid.problem.extra[bin_] @ filling)
         repeat = min(repeat, self.purse.most(bin_, cost))
         if repeat < 1:
@@ -139,18 +141,15 @@ class Greedy:
         self.remaining = self.remaining - repeat * filling
         return True
 
-    def _right_size(self, bin_: int, filling: Ints) -> int:
-        """The cheapest bin that holds the filling, where one may choose freely."""
-        return right_size(self.grid.problem, filling, bin_) if self.purse.is_bottomless else bin_
 
-
-def right_size(problem: Problem, filling: Ints, bin_: int) -> int:
-    """The cheapest bin that serves and holds the filling; ``bin_`` unless another is cheaper."""
-    needed = filling @ problem.sizes
-    holds = problem.serves[:, filling > 0].all(axis=1) & (problem.rooms >= needed).all(axis=1)
-    costs = np.where(holds, problem.costs + problem.extra @ filling, UNLIMITED)
-    best = int(costs.argmin())
-    return best if costs[best] < costs[bin_] else bin_
+def right_sizes(problem: Problem, bins: Ints, counts: Ints) -> Ints:
+    """For each filling the cheapest bin that serves and holds it; its own unless that is dearer."""
+    holds = (problem.rooms[None] >= (counts @ problem.sizes)[:, None]).all(axis=2)
+    holds &= (counts > 0).astype(np.float32) @ (~problem.serves).astype(np.float32).T == 0
+    costs = np.where(holds, problem.costs + counts @ problem.extra.T, UNLIMITED)
+    every = np.arange(len(bins))
+    best = costs.argmin(axis=1)
+    return np.where(costs[every, best] < costs[every, bins], best, bins)
 
 
 def greedy(grid: Grid, remaining: Ints, purse: Purse, duals: Floats | None = None) -> list[Load]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .fills import Grid
-from .greedy import Purse, greedy, right_size
+from .greedy import Purse, greedy, right_sizes
 from .master import Duals
 from .pool import Pool
 from .problem import Floats, Ints, Load, Problem
@@ -48,16 +48,21 @@ def rounded(grid: Grid, pool: Pool, uses: Floats, duals: Duals, start: float) ->
 
 
 def trimmed(problem: Problem, loads: Iterable[Load]) -> list[Load]:
-    """The same nodes without places for more sessions than there are, and each right-sized."""
-    remaining, kept = problem.demand.copy(), []
+    """The same nodes without places for more sessions than there are, and each right-sized.
+
+    For problems without limits: another bin may be taken in its place.
+    """
+    remaining, bins, kept = problem.demand.copy(), [], []
     for load in loads:
         for _ in range(load.repeat):
             counts = np.minimum(np.array(load.counts, dtype=np.int64), remaining)
             if counts.any():
-                bin_ = right_size(problem, counts, load.bin) if problem.is_free else load.bin
-                kept.append(Load(bin_, tuple(counts.tolist()), 1))
+                bins.append(load.bin)
+                kept.append(counts)
                 remaining = remaining - counts
-    return merged(kept)
+    right = right_sizes(problem, np.array(bins, dtype=np.int64), np.array(kept, dtype=np.int64))
+    nodes = zip(right.tolist(), kept, strict=True)
+    return merged(Load(bin_, tuple(counts.tolist()), 1) for bin_, counts in nodes)
 
 
 def merged(loads: Iterable[Load]) -> list[Load]:

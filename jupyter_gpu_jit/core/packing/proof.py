@@ -41,7 +41,7 @@ class Effort:
     bins: int = 400
 
 
-QUICK = Effort(tolerance=0.005, rounds=25, states=500, bins=12)
+QUICK = Effort(tolerance=0.003, rounds=25, states=4_000, bins=24)
 THOROUGH = Effort()
 EXACT = Effort(tolerance=0.0, states=50_000)
 

@@ -22,13 +22,15 @@ from .problem import Floats, Ints
 SAFETY = 1e-10
 _SHRINK = 0.93
 _STRIDE = 0.7
+# Fewer states than that are not worth comparing.
+_MERGED_FROM = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """No filling is worth more than ``ceiling``; ``counts`` [N,S] are those above the threshold.
 
-    ``complete`` says that there are no others.
+    ``complete`` says that the search came to its end.
     """
 
     ceiling: float
@@ -62,11 +64,17 @@ class Pricer:
         self._multipliers = kept
         return best * (1.0 + SAFETY)
 
-    def search(self, bin_: int, worth: Floats, threshold: float, states: int) -> Found:
-        """All fillings of a bin worth more than ``threshold``; gives up beyond that many states."""
+    def search(
+        self, bin_: int, worth: Floats, threshold: float, states: int, *, every: bool = False
+    ) -> Found:
+        """Fillings of a bin worth more than ``threshold``, the best among them.
+
+        ``every`` one of them, or of those that leave the same room only the best. Gives up
+        beyond that many states.
+        """
         shapes = np.flatnonzero((worth > 0) & (self.grid.fits[bin_] > 0))
         weights = self._multipliers[:, bin_]
-        tree = _Tree(self.grid, bin_, shapes, worth[shapes], weights)
+        tree = _Tree(self.grid, bin_, shapes, worth[shapes], weights, every=every)
         return tree.search(threshold * (1.0 - SAFETY), states)
 
     def sharpen(self, bin_: int, worth: Floats) -> float:
@@ -97,7 +105,17 @@ class _Front:
 class _Tree:
     """The search in one bin, shape by shape; those whose choice costs most come first."""
 
-    def __init__(self, grid: Grid, bin_: int, shapes: Ints, worth: Floats, weights: Floats) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        bin_: int,
+        shapes: Ints,
+        worth: Floats,
+        weights: Floats,
+        *,
+        every: bool,
+    ) -> None:
+        self._every = every
         self._sizes = grid.problem.sizes[shapes]
         self._room = grid.problem.rooms[bin_]
         self._shares = grid.shares[:, bin_][:, shapes]
@@ -121,6 +139,8 @@ class _Tree:
         for step, shape in enumerate(order.tolist()):
             choices = np.arange(least[shape], most[shape] + 1)
             front = self._decided(front, shape, choices, budget, rest[step + 1])
+            if len(front.lost) > _MERGED_FROM and not self._every:
+                front = self._merged(front, order[step + 1 :], most)
             if not len(front.lost):
                 return Found(threshold, nothing, True)
             if len(front.lost) > states:
@@ -129,6 +149,16 @@ class _Tree:
         counts = np.zeros((len(front.lost), self._width), dtype=np.int64)
         counts[:, self._shapes] = front.counts
         return Found(max(value, threshold) * (1.0 + SAFETY), counts, True)
+
+    def _merged(self, front: _Front, later: Ints, most: Ints) -> _Front:
+        """Of those that leave the same room to whoever comes later only the one worth most."""
+        usable = np.minimum(front.room, most[later] @ self._sizes[later])
+        order = np.lexsort((-(front.counts @ self._worth), *usable.T))
+        usable = usable[order]
+        first = np.ones(len(order), dtype=np.bool_)
+        first[1:] = (usable[1:] != usable[:-1]).any(axis=1)
+        kept = order[first]
+        return _Front(front.counts[kept], front.room[kept], front.lost[kept])
 
     def _ranges(self, budget: float) -> tuple[Ints, Ints]:
         """The least and the most of each shape that lose no more than ``budget`` alone."""

@@ -125,12 +125,14 @@ class LaunchRequest:
     """A fleet request: ``count`` instances of whichever offering has capacity, best first.
 
     The same ``client_token`` with the same request returns the first answer again and
-    launches nothing. ``tags`` are put on every instance.
+    launches nothing. ``tags`` are put on every instance. ``layout``: what the GPUs are to be
+    divided into before the node joins (core.layouts).
     """
 
     client_token: str
     offerings: tuple[Offering, ...]
     count: int
+    layout: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

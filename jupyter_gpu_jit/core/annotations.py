@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import UserError
 from .model import Resources, SessionRequest, SessionStatus
 from .quantity import format_time, parse_time
-from .requirements import CapacityPolicy, Requirements
+from .requirements import NVIDIA, CapacityPolicy, GpuShare, Requirements
 from .texts import quote
 
 Json = Mapping[str, Any]
@@ -45,10 +45,16 @@ def encode_session(request: SessionRequest) -> str:
             "requirements": {
                 "gpu_models": list(needs.gpu_models),
                 "gpu_memory_gib": needs.gpu_memory_gib,
+                "min_compute_capability_tenths": needs.min_compute_capability_tenths,
+                "nvlink": needs.nvlink,
+                "efa": needs.efa,
+                "share": _share_body(needs.share),
+                "driver_families": list(needs.driver_families),
                 "capacity": needs.capacity.value,
                 "zones": list(needs.zones),
                 "architectures": list(needs.architectures),
                 "max_usd_per_hour_micro": needs.max_usd_per_hour_micro,
+                "max_interruptions_per_hour": needs.max_interruptions_per_hour,
             },
             "group": request.group,
         }
@@ -79,12 +85,24 @@ def decode_session(text: str) -> SessionRequest:
         requirements=Requirements(
             gpu_models=needs.texts("gpu_models"),
             gpu_memory_gib=needs.number("gpu_memory_gib") or 0,
+            min_compute_capability_tenths=needs.number("min_compute_capability_tenths") or 0,
+            nvlink=needs.flag("nvlink"),
+            efa=needs.flag("efa"),
+            share=needs.share(),
+            driver_families=needs.texts("driver_families") or (NVIDIA,),
             capacity=needs.capacity(),
             zones=needs.texts("zones"),
             architectures=needs.texts("architectures") or ("amd64",),
             max_usd_per_hour_micro=needs.number("max_usd_per_hour_micro"),
+            max_interruptions_per_hour=needs.rate("max_interruptions_per_hour"),
         ),
     )
+
+
+def _share_body(share: GpuShare | None) -> dict[str, Any] | None:
+    if share is None:
+        return None
+    return {"memory_gib": share.memory_gib, "time_sliced": share.time_sliced}
 
 
 def _versioned(text: str) -> Json:
@@ -132,6 +150,28 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_NUMBER:
             raise self._fail(key, "a whole number that is not negative")
         return value
+
+    def flag(self, key: str) -> bool:
+        value = self._body.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self._fail(key, "true or false")
+        return bool(value)
+
+    def rate(self, key: str) -> float | None:
+        value = self._body.get(key)
+        if value is None:
+            return None
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= _MOST_NUMBER:
+            raise self._fail(key, "a number that is not negative")
+        return float(value)
+
+    def share(self) -> GpuShare | None:
+        if self._body.get("share") is None:
+            return None
+        body = self.mapping("share")
+        memory_gib = body.number("memory_gib") or 0
+        return GpuShare(memory_gib=memory_gib, time_sliced=body.flag("time_sliced"))
 
     def mapping(self, key: str) -> _Reader:
         value = self._body.get(key)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from .quotas import Quota
-from .requirements import CapacityPolicy, CapacityType, Requirements, Taint
+from .requirements import NVIDIA, CapacityPolicy, CapacityType, GpuShare, Requirements, Taint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +80,11 @@ UNTOLD = 1 << 48
 class Profile:
     """What a user picks. ``gpus`` 0 means none; ``gpu_models`` empty and ``gpu_memory_gib`` 0: any.
 
-    ``shared_memory_bytes`` (/dev/shm) is counted inside the memory guarantee. ``image`` None
-    means the hub's default. ``groups`` empty means everybody. ``choices`` says which fields a
-    user may vary and within what (declared and checked in options.py).
+    With a ``gpu_share``, ``gpus`` is 1 and counts the share. ``driver_families`` and
+    ``architectures`` are what the image works with; the other fields of Requirements mean the
+    same here. ``shared_memory_bytes`` (/dev/shm) is counted inside the memory guarantee.
+    ``image`` None means the hub's default. ``groups`` empty means everybody. ``choices`` says
+    which fields a user may vary and within what (declared and checked in options.py).
     """
 
     slug: str
@@ -91,6 +93,14 @@ class Profile:
     gpus: int = 0
     gpu_models: tuple[str, ...] = ()
     gpu_memory_gib: int = 0
+    gpu_share: GpuShare | None = None
+    min_compute_capability_tenths: int = 0
+    nvlink: bool = False
+    efa: bool = False
+    driver_families: tuple[str, ...] = (NVIDIA,)
+    architectures: tuple[str, ...] = ("amd64",)
+    local_disk_bytes: int = 0
+    max_interruptions_per_hour: float | None = None
     cpu_guarantee_millicpu: int = 1000
     cpu_limit_millicpu: int | None = None
     memory_guarantee_bytes: int = 1 << 30
@@ -124,6 +134,7 @@ class Profile:
             memory_bytes=self.memory_guarantee_bytes,
             gpus=self.gpus,
             pods=1,
+            local_disk_bytes=self.local_disk_bytes,
         )
 
     @property
@@ -132,6 +143,13 @@ class Profile:
         return Requirements(
             gpu_models=self.gpu_models,
             gpu_memory_gib=self.gpu_memory_gib,
+            min_compute_capability_tenths=self.min_compute_capability_tenths,
+            nvlink=self.nvlink,
+            efa=self.efa,
+            share=self.gpu_share,
+            driver_families=self.driver_families,
+            architectures=self.architectures,
+            max_interruptions_per_hour=self.max_interruptions_per_hour,
             capacity=self.capacity,
             zones=self.zones,
             max_usd_per_hour_micro=self.max_usd_per_hour_micro,

@@ -13,6 +13,7 @@ from .wire import (
     CAPACITY_LABEL,
     GPU_TAINT,
     INSTANCE_TYPE_LABEL,
+    LAYOUT_LABEL,
     PURPOSE_LABEL,
     USER_TAINT,
     ZONE_LABEL,
@@ -30,9 +31,16 @@ NODE_TAINTS = (GPU_TAINT, USER_TAINT)
 """Permanent taints of each of our nodes, with or without GPUs (design.md section 4, step 5)."""
 
 
-def node_labels(instance_type: InstanceType, offering: Offering) -> dict[str, str]:
-    """Labels of a node launched from ``offering``, except its host name and its claim."""
+def node_labels(
+    instance_type: InstanceType, offering: Offering, layout: str = ""
+) -> dict[str, str]:
+    """Labels of a node launched from ``offering``, except its host name and its claim.
+
+    The layout of its GPUs is told where they are divided.
+    """
+    divided = {LAYOUT_LABEL: layout} if layout else {}
     return {
+        **divided,
         ARCH_LABEL: instance_type.architecture,
         CAPACITY_LABEL: offering.capacity_type.value,
         INSTANCE_TYPE_LABEL: instance_type.name,

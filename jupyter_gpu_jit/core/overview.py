@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import Defect
 from . import wire
+from .layouts import room_of, room_on
 from .model import BoundPod, InstanceType, Node, NodeClaim, Resources, SessionPod
 from .pricing import session_share_micro
 from .progress import ENDED_BADLY, Stage
@@ -254,10 +255,10 @@ class _Picture:
 
     def _size(self, claim: NodeClaim) -> Resources:
         node = self._by_claim.get(claim.name)
-        if node is not None and claim.is_true(wire.INITIALISED):
-            return node.allocatable
         kind = self._facts.types.get(_kind(claim))
-        return kind.allocatable if kind else Resources()
+        if node is not None and claim.is_true(wire.INITIALISED):
+            return room_on(node, kind, claim.layout)
+        return room_of(kind, claim.layout) if kind else Resources()
 
     # --- claims in flight ---
 

@@ -204,7 +204,7 @@ class _World:
             ready=False,
             residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
             total=room_of(kind, claim.layout),
-            labels={**node_labels(kind, best), wire.PIN_LABEL: claim.name},
+            labels={**node_labels(kind, best, claim.layout), wire.PIN_LABEL: claim.name},
             taints=node_taints(),
             node_name=claim.node_name,
             instance_type=kind.name,
@@ -223,7 +223,14 @@ class _World:
 
 def _unknown(claim: NodeClaim) -> Seat:
     """A claim of a type the catalogue does not have: no room before its node says how much."""
-    seat = Seat(place=claim.name, ready=False, residual=_NOTHING, total=_NOTHING, labels={}, layout=claim.layout)
+    seat = Seat(
+        place=claim.name,
+        ready=False,
+        residual=_NOTHING,
+        total=_NOTHING,
+        labels={},
+        layout=claim.layout,
+    )
     for best in claim.offerings[:1]:
         seat = replace(
             seat,

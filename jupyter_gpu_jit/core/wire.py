@@ -57,12 +57,14 @@ INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 ARCH_LABEL = "kubernetes.io/arch"
 CAPACITY_LABEL = "gpu-jit.io/capacity-type"
+LAYOUT_LABEL = "gpu-jit.io/gpu-layout"
 GPU_RESOURCE = "nvidia.com/gpu"
 UNREGISTERED_TAINT = Taint(key="gpu-jit.io/unregistered", effect="NoExecute")
 GPU_TAINT = Taint(key=GPU_RESOURCE, effect="NoSchedule")
 USER_TAINT = Taint(key="hub.jupyter.org/dedicated", value="user", effect="NoSchedule")
 
 CLUSTER_TAG, HUB_TAG, BATCH_TAG = "gpu-jit.io/cluster", "gpu-jit.io/hub", "gpu-jit.io/batch"
+LAYOUT_TAG = "gpu-jit.io/gpu-layout"
 
 LAUNCHED, REGISTERED, INITIALISED, TERMINATING = (
     "Launched",
@@ -340,6 +342,7 @@ def encode_claim(claim: NodeClaim) -> dict[str, Any]:
                 "attempt": claim.batch.attempt,
             },
             "offerings": [_encode_offering(o) for o in claim.offerings],
+            "layout": claim.layout,
             "sessions": list(claim.sessions),
         },
     }
@@ -392,6 +395,7 @@ def _read_claim(body: Json) -> NodeClaim:
             id=batch["id"], claims=tuple(batch["claims"]), attempt=int(batch["attempt"])
         ),
         offerings=tuple(_decode_offering(o) for o in spec["offerings"]),
+        layout=spec.get("layout") or "",
         sessions=tuple(spec.get("sessions") or ()),
         provider_id=status.get("providerID") or "",
         node_name=status.get("nodeName") or "",

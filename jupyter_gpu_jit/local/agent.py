@@ -60,7 +60,7 @@ class NodeAgent:
             cluster=cluster,
             clock=clock,
             host=host,
-            devices=Devices(instance_type.allocatable.gpus),
+            devices=Devices(self._spec.gpus),
             pull_seconds=self._delays.pull_seconds,
         )
         self._runs: dict[str, PodRun] = {}
@@ -91,7 +91,7 @@ class NodeAgent:
         await self._clock.sleep(self._delays.ready_seconds)
         await self._report(gpus=0)
         await self._clock.sleep(self._delays.gpus_seconds)
-        await self._report(gpus=self._type.allocatable.gpus)
+        await self._report(gpus=self._spec.gpus)
 
     async def _report(self, *, gpus: int) -> None:
         patch = node_status(self._type, gpus=gpus, now=self._clock.now())

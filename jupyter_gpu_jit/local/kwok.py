@@ -38,7 +38,7 @@ class KwokNodes:
     async def _join(self, spec: NodeSpec) -> None:
         body = node_json(spec, self._clock.now())
         status = body.pop("status")
-        gpus = {wire.GPU_RESOURCE: str(spec.instance_type.allocatable.gpus)}
+        gpus = {wire.GPU_RESOURCE: str(spec.gpus)}
         for amounts in ("capacity", "allocatable"):
             status[amounts] = {**status[amounts], **gpus}
         body["metadata"].setdefault("annotations", {})[ANNOTATION] = "fake"

@@ -72,10 +72,12 @@ class Launching:
             client_token=batch.client_token,
             offerings=claim.offerings,
             count=len(batch.claims),
+            layout=claim.layout,
             tags={
                 wire.CLUSTER_TAG: claim.cluster_id,
                 wire.HUB_TAG: claim.hub_id,
                 wire.BATCH_TAG: batch.id,
+                **({wire.LAYOUT_TAG: claim.layout} if claim.layout else {}),
             },
         )
         try:

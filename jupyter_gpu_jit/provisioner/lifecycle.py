@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from ..core import wire
+from ..core.layouts import units
 from ..core.model import Node, NodeClaim, Offering
 from ..core.quantity import format_time
 from ..core.requirements import CapacityType
@@ -126,9 +127,9 @@ class Lifecycle:
         return self._works(node, claim) and not any(map(wire.is_passing, node.taints))
 
     def _works(self, node: Node, claim: NodeClaim) -> bool:
-        """Ready, and its GPUs reported."""
+        """Ready, and its GPUs reported, all parts of them."""
         known = self._state.instance_type(claim.instance_type)
-        return node.ready and node.allocatable.gpus >= (known.allocatable.gpus if known else 0)
+        return node.ready and node.allocatable.gpus >= (units(known, claim.layout) if known else 0)
 
     def _waits_for_controller(self, node: Node, claim: NodeClaim) -> bool:
         """Whether all it lacks is that the node controller notices that it is Ready."""

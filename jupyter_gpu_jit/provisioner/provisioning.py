@@ -90,12 +90,13 @@ class Provisioning:
     async def _write_intents(self, planned: Iterable[PlannedClaim]) -> dict[str, str]:
         """Write a claim for each planned one; the names by plan key. Launching is lifecycle's.
 
-        Nodes that may be served by the same offerings are asked for in one fleet request, so
-        they share a launch batch, and no batch is acted on before it is written whole.
+        Nodes that may be served by the same offerings in the same layout are asked for in one
+        fleet request, so they share a launch batch, and no batch is acted on before it is written
+        whole.
         """
-        batches: dict[tuple[Offering, ...], list[PlannedClaim]] = {}
+        batches: dict[tuple[tuple[Offering, ...], str], list[PlannedClaim]] = {}
         for claim in planned:
-            batches.setdefault(claim.offerings, []).append(claim)
+            batches.setdefault((claim.offerings, claim.layout), []).append(claim)
         names: dict[str, str] = {}
         await together([self._write_batch(members, names) for members in batches.values()])
         return names
@@ -125,6 +126,7 @@ class Provisioning:
             hub_id=self._settings.hub_id,
             batch=batch,
             offerings=planned.offerings,
+            layout=planned.layout,
             sessions=planned.sessions,
         )
         self._state.observe(CLAIMS, await self._cluster.create(CLAIMS, wire.encode_claim(claim)))

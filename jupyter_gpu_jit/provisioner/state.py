@@ -245,7 +245,7 @@ class ClusterState:
 
     def room_on(self, node: Node, claim: NodeClaim) -> Resources:
         """What is left on a node after all that is bound or released to it."""
-        room = layouts.room_on(node, self.instance_type(claim.instance_type), layouts.WHOLE)
+        room = layouts.room_on(node, self.instance_type(claim.instance_type), claim.layout)
         for pod in self.pods:
             room = room - self._load(pod, node, claim)
         return room

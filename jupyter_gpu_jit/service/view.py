@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import wire
+from ..core.layouts import room_of, room_on
 from ..core.model import InstanceType, NodeClaim, Resources, SessionPod
 from ..core.overview import session_stage
 from ..core.pricing import session_share_micro, spent_micro
@@ -64,7 +65,7 @@ def describe(
     started_at = _started_at(found)
     seconds = 0.0 if started_at is None else max(0.0, now - started_at)
     price = 0 if claim is None else claim.usd_per_hour_micro
-    size = _size(nodes, pod.node_name, kind)
+    size = _size(nodes, pod.node_name, kind, claim.layout if claim else "")
     own = session_share_micro(price, pod.request.resources, size)
     return {
         "user": pod.request.user,
@@ -96,11 +97,11 @@ def _type(types: Sequence[InstanceType], claim: NodeClaim | None) -> InstanceTyp
     return next((kind for kind in types if kind.name == name), None)
 
 
-def _size(nodes: Iterable[Json], name: str, kind: InstanceType | None) -> Resources:
+def _size(nodes: Iterable[Json], name: str, kind: InstanceType | None, layout: str) -> Resources:
     raw = next((body for body in nodes if name and body["metadata"]["name"] == name), None)
     if raw is not None:
-        return wire.read_node(raw).allocatable
-    return kind.allocatable if kind else Resources()
+        return room_on(wire.read_node(raw), kind, layout)
+    return room_of(kind, layout) if kind else Resources()
 
 
 def _started_at(found: Found) -> float | None:

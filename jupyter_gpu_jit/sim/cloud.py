@@ -14,6 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..core.layouts import units
 from ..core.model import InstanceType, Offering
 from ..errors import Rejected
 from ..ports import Clock, Ids, Instance, LaunchFailure, LaunchRequest, LaunchResult
@@ -241,7 +242,7 @@ class SimCloud:
             wanted = request.count - len(instances)
             if wanted <= 0:
                 break
-            code, given = self._take(offering, wanted)
+            code, given = self._take(offering, request.layout, wanted)
             instances += [self._new_instance(offering, request) for _ in range(given)]
             if given < wanted:
                 failures.append(
@@ -249,13 +250,13 @@ class SimCloud:
                 )
         return LaunchResult(instances=tuple(instances), failures=tuple(failures))
 
-    def _take(self, offering: Offering, wanted: int) -> tuple[str, int]:
+    def _take(self, offering: Offering, layout: str, wanted: int) -> tuple[str, int]:
         """How many of ``wanted`` the pool gives, and the code for those it does not."""
         key = offering.key
         if self._refusals.get(key):
             return self._refusals[key], 0
         sold = self._sold(key)
-        if sold is None:
+        if sold is None or (layout and not units(self._types[key[0]], layout)):
             return UNSUPPORTED, 0
         left = self._stock.get(key, wanted if sold.available else 0)
         given = min(left, wanted)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from math import ceil
 
 from ..core import wire
-from ..core.layouts import WHOLE, room_on
+from ..core.layouts import room_on
 from ..core.model import Node, NodeClaim, SessionPod
 from ..core.progress import ORDER, Stage
 from ..errors import Defect
@@ -248,7 +248,7 @@ class WithinCapacity:
             return
         load = truth.load_on(node.name)
         kind = truth.types.get(node.labels.get(wire.INSTANCE_TYPE_LABEL, ""))
-        room = room_on(node, kind, WHOLE)
+        room = room_on(node, kind, node.labels.get(wire.LAYOUT_LABEL, ""))
         if not load.fits_in(room):
             yield f"node {node.name} has {room} and carries {load}."
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..core import wire
+from ..core.layouts import units
 from ..core.model import InstanceType, Offering, Resources
 from ..core.nodes import node_labels, node_taints
 from ..core.quantity import format_bytes, format_cpu, format_time, parse_time
@@ -45,7 +46,7 @@ class PodTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How a node misbehaves. ``gpus`` None: as many as its type has.
+    """How a node misbehaves. ``gpus`` None: as many as its type and layout have.
 
     ``admission_failures``: that many pods, the first ones, fail on admission. ``stubborn``:
     containers ignore SIGTERM until their grace is over.
@@ -79,6 +80,16 @@ class NodeSpec:
         """The node's name in EC2's style, made from the instance id."""
         a, b, c = hashlib.sha256(self.instance.id.encode()).digest()[:3]
         return f"ip-10-{a}-{b}-{c}.ec2.internal"
+
+    @property
+    def layout(self) -> str:
+        """What its GPUs were divided into at launch."""
+        return self.instance.tags.get(wire.LAYOUT_TAG, "")
+
+    @property
+    def gpus(self) -> int:
+        """How many its device plugin finds."""
+        return units(self.instance_type, self.layout)
 
 
 @dataclass(slots=True)
@@ -143,7 +154,7 @@ class Kubelet:
     @property
     def _gpus(self) -> int:
         habit = self.spec.habits.gpus
-        return self.spec.instance_type.allocatable.gpus if habit is None else habit
+        return self.spec.gpus if habit is None else habit
 
     async def _patch_node(self, status: Json) -> None:
         try:
@@ -337,7 +348,10 @@ def node_json(spec: NodeSpec, now: float) -> Json:
         "kind": "Node",
         "metadata": {
             "name": spec.name,
-            "labels": {"kubernetes.io/hostname": spec.name, **node_labels(kind, offering)},
+            "labels": {
+                "kubernetes.io/hostname": spec.name,
+                **node_labels(kind, offering, spec.layout),
+            },
         },
         "spec": {
             "providerID": instance.provider_id,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ..core import wire
+from ..core.layouts import units
 from ..core.model import InstanceType, Node, NodeClaim, Resources, SessionPod
 from ..core.quantity import format_time
 from ..errors import UserError
@@ -206,9 +207,9 @@ class Truth:
         return total
 
     def complete(self, node: Node) -> bool:
-        """Whether the node is Ready and reports the GPUs its type has."""
+        """Whether the node is Ready and reports the GPUs its type and layout have."""
         kind = self.types.get(node.labels.get(wire.INSTANCE_TYPE_LABEL, ""))
-        expected = kind.allocatable.gpus if kind else 0
+        expected = units(kind, node.labels.get(wire.LAYOUT_LABEL, "")) if kind else 0
         return node.ready and node.allocatable.gpus >= expected
 
 

@@ -1,5 +1,7 @@
 """The nouns: sums, defaults and small questions they answer about themselves."""
 
+from dataclasses import replace
+
 from jupyter_gpu_jit.core.model import (
     Condition,
     LaunchBatch,
@@ -11,7 +13,7 @@ from jupyter_gpu_jit.core.model import (
     SessionRequest,
 )
 from jupyter_gpu_jit.core.quantity import GIB
-from jupyter_gpu_jit.core.requirements import CapacityPolicy, CapacityType, Requirements
+from jupyter_gpu_jit.core.requirements import CapacityPolicy, CapacityType, GpuShare, Requirements
 
 
 def amounts(cpu=0, memory=0, gpus=0, pods=0):
@@ -30,6 +32,17 @@ def test_an_amount_fits_only_when_every_dimension_does():
     assert room.fits_in(room)
     for short in (amounts(2), amounts(0, 2), amounts(0, 0, 2), amounts(0, 0, 0, 2)):
         assert not short.fits_in(room)
+
+
+def test_volumes_and_local_disk_are_amounts_like_the_others():
+    little = Resources(volumes=1, local_disk_bytes=10)
+    much = Resources(volumes=5, local_disk_bytes=7)
+    assert little + much == Resources(volumes=6, local_disk_bytes=17)
+    assert much - little == Resources(volumes=4, local_disk_bytes=-3)
+    assert little.at_most(much) == Resources(volumes=1, local_disk_bytes=7)
+    assert not little.fits_in(much)
+    assert not much.fits_in(little)
+    assert Resources(volumes=1, local_disk_bytes=7).fits_in(much)
 
 
 def test_limit_and_shared_memory_follow_the_guarantee_unless_given():
@@ -59,11 +72,26 @@ def test_a_profile_says_what_it_needs_of_a_node():
         capacity=CapacityPolicy.ON_DEMAND,
         zones=("a",),
         max_usd_per_hour_micro=5,
+        min_compute_capability_tenths=89,
+        nvlink=True,
+        efa=True,
+        gpu_share=GpuShare(memory_gib=5),
+        driver_families=("nvidia-grid",),
+        architectures=("arm64",),
+        local_disk_bytes=7,
+        max_interruptions_per_hour=0.5,
     )
-    assert profile.resources == amounts(3000, GIB, 2, 1)
+    assert profile.resources == replace(amounts(3000, GIB, 2, 1), local_disk_bytes=7)
     assert profile.requirements == Requirements(
         gpu_models=("L4",),
         gpu_memory_gib=24,
+        min_compute_capability_tenths=89,
+        nvlink=True,
+        efa=True,
+        share=GpuShare(memory_gib=5),
+        driver_families=("nvidia-grid",),
+        architectures=("arm64",),
+        max_interruptions_per_hour=0.5,
         capacity=CapacityPolicy.ON_DEMAND,
         zones=("a",),
         max_usd_per_hour_micro=5,

@@ -1,6 +1,7 @@
 """What is written on Kubernetes objects comes back the same; what cannot be read is said so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -26,6 +27,7 @@ from jupyter_gpu_jit.core.quantity import GIB, MIB
 from jupyter_gpu_jit.core.requirements import (
     CapacityPolicy,
     CapacityType,
+    GpuShare,
     LabelRequirement,
     Requirements,
     Taint,
@@ -59,15 +61,48 @@ REQUEST = SessionRequest(
         max_usd_per_hour_micro=2_000_000,
     ),
 )
+PICKY = replace(
+    REQUEST,
+    resources=replace(REQUEST.resources, local_disk_bytes=10**11),
+    requirements=replace(
+        REQUEST.requirements,
+        min_compute_capability_tenths=89,
+        nvlink=True,
+        efa=True,
+        share=GpuShare(memory_gib=10, time_sliced=True),
+        driver_families=("nvidia", "nvidia-grid"),
+        max_interruptions_per_hour=0.05,
+    ),
+)
 
 
 # --- the session annotation ------------------------------------------------------------------
 
 
-def test_a_request_survives_the_annotation_and_fits_the_schema():
-    text = wire.encode_session(REQUEST)
+@pytest.mark.parametrize("request_", [REQUEST, PICKY], ids=["plain", "picky"])
+def test_a_request_survives_the_annotation_and_fits_the_schema(request_):
+    text = wire.encode_session(request_)
     SESSION.validate(json.loads(text))
-    assert wire.decode_session(text) == REQUEST
+    assert wire.decode_session(text) == request_
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("nvlink", "yes", "requirements.nvlink, where true or false belongs"),
+        ("efa", 1, "requirements.efa, where true or false belongs"),
+        ("share", [], "requirements.share, where a mapping belongs"),
+        ("share", {"memory_gib": -1}, "requirements.share.memory_gib, where a whole number"),
+        ("max_interruptions_per_hour", True, "where a number that is not negative belongs"),
+        ("max_interruptions_per_hour", -1, "where a number that is not negative belongs"),
+        ("driver_families", "nvidia", "where a list of texts belongs"),
+    ],
+)
+def test_a_requirement_of_another_type_is_refused_with_its_place(key, value, words):
+    body = json.loads(wire.encode_session(REQUEST))
+    body["requirements"][key] = value
+    with pytest.raises(UserError, match=words):
+        wire.decode_session(json.dumps(body))
 
 
 def test_equal_requests_give_equal_text():
@@ -541,6 +576,15 @@ def test_an_intent_survives_the_way_to_the_cluster_and_fits_the_schema():
     CLAIM.validate(wire.encode_claim(WANTED))
     assert wire.read_claim(stored()) == WANTED
     assert wire.encode_claim(WANTED)["metadata"]["finalizers"] == [wire.FINALIZER]
+
+
+def test_the_layout_of_a_claim_is_kept_and_one_written_before_layouts_is_whole():
+    divided = replace(WANTED, layout="mig-1g.10gb")
+    body = {**stored(), "spec": wire.encode_claim(divided)["spec"]}
+    CLAIM.validate(wire.encode_claim(divided))
+    assert wire.read_claim(body) == divided
+    del body["spec"]["layout"]
+    assert wire.read_claim(body) == WANTED
 
 
 def test_a_result_is_read_with_its_conditions():

@@ -178,14 +178,25 @@ def request(what: Json, cpu: int, memory: int, gpus: int) -> str:
         "server": "",
         "profile": what["profile"],
         "group": "",
-        "resources": {"cpu_millicpu": cpu, "memory_bytes": memory * GIB, "gpus": gpus},
+        "resources": {
+            "cpu_millicpu": cpu,
+            "memory_bytes": memory * GIB,
+            "gpus": gpus,
+            "local_disk_bytes": 0,
+        },
         "requirements": {
             "gpu_models": what.get("models", []),
             "gpu_memory_gib": 0,
+            "min_compute_capability_tenths": 0,
+            "nvlink": False,
+            "efa": False,
+            "share": None,
+            "driver_families": ["nvidia"],
             "capacity": what["capacity"],
             "zones": what.get("zones", []),
             "architectures": ["amd64"],
             "max_usd_per_hour_micro": None,
+            "max_interruptions_per_hour": None,
         },
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,14 @@ async def test_what_is_not_sold_or_refused_names_its_code(clock, cloud):
     result = await call(clock, cloud.launch(request(offerings=(unknown, A))))
     assert [f.code for f in result.failures] == ["Unsupported", "VcpuLimitExceeded"]
     assert result.instances == ()
+
+
+async def test_a_layout_that_a_type_cannot_have_is_not_launched(clock, cloud):
+    parts = replace(request("t-1"), layout="mig-1g.5gb")
+    slices = replace(request("t-2"), layout="time-sliced-4")
+    refused = await call(clock, cloud.launch(parts))
+    assert [f.code for f in refused.failures] == ["Unsupported", "Unsupported"]
+    assert len((await call(clock, cloud.launch(slices))).instances) == 1
 
 
 async def test_a_caller_that_is_cancelled_late_has_launched(clock, cloud):

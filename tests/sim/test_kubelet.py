@@ -19,7 +19,8 @@ from simkit import (
 )
 
 from jupyter_gpu_jit.core import wire
-from jupyter_gpu_jit.core.model import Resources
+from jupyter_gpu_jit.core.layouts import WHOLE, room_on
+from jupyter_gpu_jit.core.model import UNTOLD, Resources
 from jupyter_gpu_jit.ports import EVENTS, NODES, PODS
 from jupyter_gpu_jit.sim.boot import BootModel, exactly
 from jupyter_gpu_jit.sim.kubelet import Habits, Kubelet, NodeSpec, PodTimes
@@ -107,7 +108,8 @@ def test_a_node_registers_tainted_and_labelled_then_is_ready_then_has_gpus():
         await until(lambda: machine.nodes()[0].ready)
         assert machine.nodes()[0].allocatable.gpus == 0
         await machine.up()
-        assert machine.nodes()[0].allocatable == KINDS["g6.xlarge"].allocatable
+        kind = KINDS["g6.xlarge"]
+        assert room_on(machine.nodes()[0], kind, WHOLE) == kind.allocatable
 
     on_machine(test)
 
@@ -243,7 +245,12 @@ def test_what_it_says_it_has_is_what_the_type_can_give():
         await machine.up()
         node = await get_node(machine.cluster, machine.name)
         assert node.allocatable == Resources(
-            cpu_millicpu=95690, memory_bytes=1082712 << 20, gpus=8, pods=737
+            cpu_millicpu=95690,
+            memory_bytes=1082712 << 20,
+            gpus=8,
+            pods=737,
+            volumes=UNTOLD,
+            local_disk_bytes=UNTOLD,
         )
 
     on_machine(test, kind="p4d.24xlarge")

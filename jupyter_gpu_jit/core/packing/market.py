@@ -201,7 +201,7 @@ def pool_failures(shape: Shape, entry: Entry, pool: Offering) -> Iterator[str]:
     if not needs.capacity.allows(pool.capacity_type):
         yield CAPACITY
     if (needs.node_labels or needs.node_terms) and not needs.labels_match(
-        node_labels(entry.type, pool)
+        node_labels(entry.type, pool, entry.layout)
     ):
         yield LABELS
     cap = needs.max_usd_per_hour_micro

@@ -1,8 +1,8 @@
 """Patterns from one plan to the next: told in names that survive changed demand and prices.
 
-``Plan.patterns`` is (keys of shapes, names of types and layouts, columns); a column is the number of its
-type followed by pairs of a shape's number and how many. Plain, hashable, and opaque to everybody
-but this module.
+``Plan.patterns`` is (keys of shapes, names of types and layouts, columns); a column is
+the number of its type and layout followed by pairs of a shape's number and how many. Plain,
+hashable, and opaque to everybody but this module.
 """
 
 from __future__ import annotations

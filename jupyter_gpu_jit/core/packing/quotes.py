@@ -158,7 +158,7 @@ def _planned_seat(claim: PlannedClaim, kinds: Mapping[str, Entry], taken: Resour
         ready=False,
         residual=entry.room - taken,
         total=entry.total,
-        labels=node_labels(entry.type, cheapest),
+        labels=node_labels(entry.type, cheapest, entry.layout),
         taints=node_taints(),
         instance_type=cheapest.instance_type,
         zone=cheapest.zone,

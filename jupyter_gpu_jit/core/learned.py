@@ -60,13 +60,17 @@ def learned(types: Sequence[InstanceType], sizes: Sizes) -> Sequence[InstanceTyp
 
     Markets are kept by the identity of their catalogue.
     """
-    return _learned(Same(types), sizes) if sizes else types
+    return _learned(Same(types), sizes)
 
 
 @lru_cache(maxsize=4)
-def _learned(types: Same[Sequence[InstanceType]], sizes: Sizes) -> tuple[InstanceType, ...]:
+def _learned(types: Same[Sequence[InstanceType]], sizes: Sizes) -> Sequence[InstanceType]:
     known = dict(sizes)
-    return tuple(_sized(kind, known) for kind in types.value)
+    sized = tuple(_sized(kind, known) for kind in types.value)
+    same = all(
+        kind.allocatable == old.allocatable for kind, old in zip(sized, types.value, strict=True)
+    )
+    return types.value if same else sized
 
 
 def _sized(kind: InstanceType, known: Mapping[str, Resources]) -> InstanceType:

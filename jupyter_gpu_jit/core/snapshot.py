@@ -7,7 +7,7 @@ with lists of raw JSON. Both get the same answer for the same cluster, in the sa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import UserError
 from . import wire
 from .layouts import room_of, room_on
+from .learned import learned, sizes_seen
 from .model import (
     BoundPod,
     InstanceType,
@@ -27,9 +28,11 @@ from .model import (
     Snapshot,
 )
 from .nodes import node_labels, node_taints
+from .quotas import Limits, free_quotas
 from .requirements import CapacityType
 
 Json = Mapping[str, Any]
+NO_QUOTAS: Limits = {}
 _NOTHING = Resources()
 
 
@@ -42,22 +45,26 @@ def build(
     now: float,
     max_usd_per_hour_micro: int | None = None,
     excluded: Collection[tuple[str, str, str]] = (),
+    quotas: Limits = NO_QUOTAS,
 ) -> Snapshot:
     """Snapshot of lists of JSON objects; ``pods`` of all namespaces, finished ones included or not.
 
-    ``now`` in epoch seconds, ``excluded`` are keys of offerings that have no capacity now.
+    ``now`` in epoch seconds, ``excluded`` are keys of offerings that have no capacity now,
+    ``quotas`` are the account's. Types are as large as their nodes say.
     Raises Defect for a claim that we cannot have written.
     """
     sessions, others = split_pods(pods)
+    seen = [wire.read_node(node) for node in nodes]
     return from_objects(
         sessions=sessions,
         others=others,
-        nodes=[wire.read_node(node) for node in nodes],
+        nodes=seen,
         claims=[wire.read_claim(claim) for claim in claims],
-        instance_types=instance_types,
+        instance_types=learned(instance_types, sizes_seen(seen, instance_types)),
         now=now,
         max_usd_per_hour_micro=max_usd_per_hour_micro,
         excluded=excluded,
+        quotas=quotas,
     )
 
 
@@ -86,9 +93,10 @@ def from_objects(
     now: float,
     max_usd_per_hour_micro: int | None = None,
     excluded: Collection[tuple[str, str, str]] = (),
+    quotas: Limits = NO_QUOTAS,
 ) -> Snapshot:
     """Snapshot of typed objects, independent of the order in which they come."""
-    sessions = list(sessions)
+    sessions, claims = list(sessions), list(claims)
     world = _World.of(sessions, others, nodes, instance_types)
     waiting = (pod.request for pod in sessions if is_waiting(pod))
     # A claim whose launch gave nothing is about to be deleted, and is no place for anybody.
@@ -99,7 +107,24 @@ def from_objects(
         seats=tuple(world.seat(claim) for claim in sorted(live, key=lambda c: c.name)),
         instance_types=_without(instance_types, excluded),
         max_usd_per_hour_micro=max_usd_per_hour_micro,
+        quotas=free_quotas(quotas, _launched(claims), world.vcpus),
+        groups=tuple(sorted(_seated(sessions))),
     )
+
+
+def _seated(sessions: Iterable[SessionPod]) -> Iterator[tuple[str, str]]:
+    """Group and place of those who belong to one and have their place."""
+    for pod in sessions:
+        if pod.request.group and pod.pinned_to and not pod.finished and not pod.deleting:
+            yield pod.request.group, pod.pinned_to
+
+
+def _launched(claims: Iterable[NodeClaim]) -> Iterator[tuple[str, CapacityType]]:
+    """What each claim runs or is to run, whether it is ending or not, unless it got nothing."""
+    for claim in claims:
+        if not claim.is_false(wire.LAUNCHED):
+            for sold in _as_launched(claim).offerings[:1]:
+                yield sold.instance_type, sold.capacity_type
 
 
 def is_waiting(pod: SessionPod) -> bool:
@@ -156,6 +181,11 @@ class _World:
             released=released,
         )
 
+    @property
+    def vcpus(self) -> dict[str, int]:
+        """Of each type."""
+        return {name: kind.vcpu for name, kind in self.types.items()}
+
     def seat(self, claim: NodeClaim) -> Seat:
         """The claim as a place with the room left on it; zero room when it must not be offered."""
         node = self.by_pin.get(claim.name) or self.by_provider.get(claim.provider_id)
@@ -204,7 +234,7 @@ class _World:
             ready=False,
             residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
             total=room_of(kind, claim.layout),
-            labels={**node_labels(kind, best, claim.layout), wire.PIN_LABEL: claim.name},
+            labels={**node_labels(kind, best), wire.PIN_LABEL: claim.name},
             taints=node_taints(),
             node_name=claim.node_name,
             instance_type=kind.name,
@@ -218,7 +248,14 @@ class _World:
             efa_interfaces=kind.efa_interfaces,
             architecture=kind.architecture,
             usd_per_hour_micro=best.usd_per_hour_micro,
+            interruptions_per_hour=_rate(kind, best),
         )
+
+
+def _rate(kind: InstanceType, sold: Offering) -> float | None:
+    """How often the cloud takes such a node back, as far as the catalogue knows now."""
+    rates = (each.interruptions_per_hour for each in kind.offerings if each.key == sold.key)
+    return next(rates, None)
 
 
 def _unknown(claim: NodeClaim) -> Seat:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..core import wire
 from ..core.packing import Policy
 from ..core.progress import Stage
+from ..core.quotas import Limits
 
 # Medians of a GPU node on EC2 with a pre-pulled image; only used for the ETA shown.
 EC2_STAGE_SECONDS: Mapping[Stage, float] = {
@@ -27,7 +28,8 @@ class Settings:
     """All durations in seconds.
 
     ``cluster_id`` and ``hub_id`` mark everything we own; ``namespace`` is where session pods
-    live; ``identity`` is this process in the Lease.
+    live; ``identity`` is this process in the Lease. ``vcpu_quotas`` are the account's; a class
+    that it lacks is unlimited.
     """
 
     cluster_id: str = "cluster"
@@ -45,6 +47,7 @@ class Settings:
     dry_seconds: float = 180.0
     prices_age_seconds: float = 60.0
     max_usd_per_hour_micro: int | None = None
+    vcpu_quotas: Limits = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     stage_seconds: Mapping[Stage, float] = field(default_factory=lambda: EC2_STAGE_SECONDS)
 

@@ -1,7 +1,7 @@
 """What the provisioner believes about the cluster, and the snapshots it plans from.
 
-Three informers (pods, nodes, claims) and two memories that may be lost: which offerings gave
-nothing lately, and the price table. Everything that matters is in the API server.
+Three informers (pods, nodes, claims) and three memories that may be lost: which offerings gave
+nothing lately, the price table, and how large nodes of a type really are. Everything that matters is in the API server.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core import layouts, snapshot, wire
+from ..core import layouts, learned, snapshot, wire
 from ..core.model import (
     BoundPod,
     InstanceType,
@@ -130,6 +130,7 @@ class ClusterState:
         self._dry_until: dict[OfferingKey, float] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._types_at = float("-inf")
+        self._sizes: learned.Sizes = ()
         self._doubts = self._settled = 0
         # Agreed between the pass and the lifecycle, which run side by side in one process:
         # places being filled (not to be closed), claims being closed (not to be filled), and
@@ -243,9 +244,14 @@ class ClusterState:
         """The catalogue's row of that name."""
         return next((t for t in self._types if t.name == name), None)
 
+    def _learned(self) -> Sequence[InstanceType]:
+        """The catalogue with sizes as nodes tell them; those of types without a node are kept."""
+        self._sizes = learned.sizes_seen(self.nodes, self._types, self._sizes)
+        return learned.learned(self._types, self._sizes)
+
     def room_on(self, node: Node, claim: NodeClaim) -> Resources:
         """What is left on a node after all that is bound or released to it."""
-        room = layouts.room_on(node, self.instance_type(claim.instance_type), claim.layout)
+        room = layouts.room_on(node, self.instance_type(claim.instance_type), layouts.WHOLE)
         for pod in self.pods:
             room = room - self._load(pod, node, claim)
         return room
@@ -284,8 +290,9 @@ class ClusterState:
             others=[p for p in loads if isinstance(p, BoundPod)],
             nodes=list(self.nodes),
             claims=[c for c in self.claims if c.name not in self.closing],
-            instance_types=self._types,
+            instance_types=self._learned(),
             now=self._clock.now(),
             max_usd_per_hour_micro=self._settings.max_usd_per_hour_micro,
             excluded=self.dry(),
+            quotas=self._settings.vcpu_quotas,
         )

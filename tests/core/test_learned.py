@@ -94,6 +94,9 @@ def test_the_same_lesson_gives_the_very_same_catalogue():
     sizes = sizes_seen([node()], TYPES)
     assert learned(TYPES, sizes) is learned(TYPES, tuple(sizes))
     assert learned(TYPES, ()) is TYPES
+    as_expected = sizes_seen([node(3.9, 14)], TYPES)
+    assert as_expected
+    assert learned(TYPES, as_expected) is TYPES
     assert learned((M5, G6), sizes) is not learned(TYPES, sizes)
 
 

@@ -185,32 +185,6 @@ def test_a_node_is_not_believed_to_have_more_gpus_than_its_type():
     assert seat.residual == seat.total == room(cpu=7, gib=30, gpus=1)
 
 
-A100 = replace(
-    L4, name="p4d.24xlarge", gpu_model="A100", gpu_memory_mib=40960, driver_family="nvidia",
-    gpu_interconnect="nvswitch", efa_interfaces=4, offerings=(offering("p4d.24xlarge"),),
-)  # fmt: skip
-
-
-def test_a_claim_of_a_divided_node_promises_the_parts_and_its_node_has_no_more():
-    offered = (offering("p4d.24xlarge"),)
-    coming = claim(offerings=offered, layout="mig-1g.5gb")
-    promised = only_seat(claims=[coming], instance_types=[A100])
-    assert (promised.layout, promised.total.gpus, promised.residual.gpus) == ("mig-1g.5gb", 7, 7)
-    assert (promised.gpu_interconnect, promised.efa_interfaces) == ("nvswitch", 4)
-    assert promised.driver_family == "nvidia"
-    there = claim(offerings=offered, layout="mig-1g.5gb", initialised=True)
-    boastful = node(allocatable=room(cpu=7, gib=30, gpus=64))
-    seat = only_seat(claims=[there], nodes=[boastful], instance_types=[A100])
-    assert (seat.layout, seat.residual.gpus) == ("mig-1g.5gb", 7)
-
-
-def test_a_layout_that_its_type_cannot_have_offers_no_room():
-    odd = claim(layout="mig-1g.5gb")
-    assert only_seat(claims=[odd]).residual == Resources()
-    unknown = claim(offerings=(offering("x.large"),), layout="mig-1g.5gb")
-    assert only_seat(claims=[unknown]).layout == "mig-1g.5gb"
-
-
 def test_an_initialised_claim_whose_node_is_gone_leaves_a_seat_without_room():
     seat = only_seat(claims=[READY], nodes=[node(claim="other", provider_id="")])
     assert (seat.ready, seat.residual) == (False, Resources())
@@ -415,3 +389,55 @@ def test_a_session_nobody_can_read_does_not_wait_but_takes_its_room():
     )
     assert seen.waiting == ()
     assert seen.seats[0].residual.cpu_millicpu == 4000
+
+
+# --- what limits the next plan -----------------------------------------------------------------
+
+
+def test_a_seat_is_taken_back_as_often_as_its_pool_is():
+    rated = replace(offering(), interruptions_per_hour=0.25)
+    types = (replace(L4, offerings=(L4.offerings[1], rated)),)
+    seen = look(claims=[claim(**LAUNCHED)], instance_types=types).seats[0]
+    assert seen.interruptions_per_hour == 0.25
+    elsewhere = {**LAUNCHED, "zone": "us-east-1z"}
+    gone = look(claims=[claim(**elsewhere)], instance_types=types).seats[0]
+    assert gone.interruptions_per_hour is None
+
+
+def test_members_of_a_group_that_have_their_place_are_known():
+    def member(uid, **changes):
+        pod = session(uid, **changes)
+        return replace(pod, request=replace(pod.request, group="g"))
+
+    sessions = [
+        member("b", gates=(), pinned_to="c2"),
+        member("a", gates=(), pinned_to="c1"),
+        member("waits"),
+        member("over", gates=(), pinned_to="c1", phase="Succeeded"),
+        member("ends", gates=(), pinned_to="c1", deleting=True),
+        session("alone", gates=(), pinned_to="c1"),
+    ]
+    assert look(sessions=sessions).groups == (("g", "c1"), ("g", "c2"))
+
+
+def test_all_that_runs_or_is_asked_for_is_taken_from_the_quota():
+    failed = Condition(type=wire.LAUNCHED, status=False, since=0.0)
+    claims = [
+        claim("c1", **LAUNCHED),
+        claim("c2", offerings=(offering("g5.4xlarge"), offering())),
+        claim("c3", deleting=True, **LAUNCHED),
+        replace(claim("c4"), conditions=(failed,)),
+        claim("c5", offerings=()),
+        claim("c6", offerings=(offering(capacity=ON_DEMAND),)),
+    ]
+    seen = look(claims=claims, quotas={("g-vt", SPOT): 30, ("p", SPOT): 8})
+    assert [(q.vcpu_class, q.free_vcpus) for q in seen.quotas] == [("g-vt", 6), ("p", 8)]
+    assert look(claims=claims).quotas == ()
+
+
+def test_a_type_is_as_large_as_its_node_says_in_what_is_made_of_lists():
+    body = json.loads(json.dumps(NODE))
+    body["metadata"]["labels"][wire.INSTANCE_TYPE_LABEL] = "g6.2xlarge"
+    seen = snapshot.build(pods=[], nodes=[body], claims=[], instance_types=TYPES, now=1.0)
+    assert seen.instance_types[0].allocatable == room(cpu=7, gib=30)
+    assert seen.instance_types[1] is A10G

@@ -234,7 +234,7 @@ class _World:
             ready=False,
             residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
             total=room_of(kind, claim.layout),
-            labels={**node_labels(kind, best), wire.PIN_LABEL: claim.name},
+            labels={**node_labels(kind, best, claim.layout), wire.PIN_LABEL: claim.name},
             taints=node_taints(),
             node_name=claim.node_name,
             instance_type=kind.name,

@@ -1,7 +1,8 @@
 """What the provisioner believes about the cluster, and the snapshots it plans from.
 
 Three informers (pods, nodes, claims) and three memories that may be lost: which offerings gave
-nothing lately, the price table, and how large nodes of a type really are. Everything that matters is in the API server.
+nothing lately, the price table, and how large nodes of a type really are. Everything that
+matters is in the API server.
 """
 
 from __future__ import annotations
@@ -251,7 +252,7 @@ class ClusterState:
 
     def room_on(self, node: Node, claim: NodeClaim) -> Resources:
         """What is left on a node after all that is bound or released to it."""
-        room = layouts.room_on(node, self.instance_type(claim.instance_type), layouts.WHOLE)
+        room = layouts.room_on(node, self.instance_type(claim.instance_type), claim.layout)
         for pod in self.pods:
             room = room - self._load(pod, node, claim)
         return room

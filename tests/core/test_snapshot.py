@@ -185,6 +185,32 @@ def test_a_node_is_not_believed_to_have_more_gpus_than_its_type():
     assert seat.residual == seat.total == room(cpu=7, gib=30, gpus=1)
 
 
+A100 = replace(
+    L4, name="p4d.24xlarge", gpu_model="A100", gpu_memory_mib=40960, driver_family="nvidia",
+    gpu_interconnect="nvswitch", efa_interfaces=4, offerings=(offering("p4d.24xlarge"),),
+)  # fmt: skip
+
+
+def test_a_claim_of_a_divided_node_promises_the_parts_and_its_node_has_no_more():
+    offered = (offering("p4d.24xlarge"),)
+    coming = claim(offerings=offered, layout="mig-1g.5gb")
+    promised = only_seat(claims=[coming], instance_types=[A100])
+    assert (promised.layout, promised.total.gpus, promised.residual.gpus) == ("mig-1g.5gb", 7, 7)
+    assert (promised.gpu_interconnect, promised.efa_interfaces) == ("nvswitch", 4)
+    assert promised.driver_family == "nvidia"
+    there = claim(offerings=offered, layout="mig-1g.5gb", initialised=True)
+    boastful = node(allocatable=room(cpu=7, gib=30, gpus=64))
+    seat = only_seat(claims=[there], nodes=[boastful], instance_types=[A100])
+    assert (seat.layout, seat.residual.gpus) == ("mig-1g.5gb", 7)
+
+
+def test_a_layout_that_its_type_cannot_have_offers_no_room():
+    odd = claim(layout="mig-1g.5gb")
+    assert only_seat(claims=[odd]).residual == Resources()
+    unknown = claim(offerings=(offering("x.large"),), layout="mig-1g.5gb")
+    assert only_seat(claims=[unknown]).layout == "mig-1g.5gb"
+
+
 def test_an_initialised_claim_whose_node_is_gone_leaves_a_seat_without_room():
     seat = only_seat(claims=[READY], nodes=[node(claim="other", provider_id="")])
     assert (seat.ready, seat.residual) == (False, Resources())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
-from .model import Resources, SessionRequest, SessionStatus
+from .model import GroupPolicy, Resources, SessionRequest, SessionStatus, Together
 from .quantity import format_time, parse_time
 from .requirements import NVIDIA, CapacityPolicy, GpuShare, Requirements
 from .texts import quote
@@ -57,6 +57,11 @@ def encode_session(request: SessionRequest) -> str:
                 "max_interruptions_per_hour": needs.max_interruptions_per_hour,
             },
             "group": request.group,
+            "group_policy": {
+                "together": request.group_policy.together.value,
+                "all_or_none": request.group_policy.all_or_none,
+                "size": request.group_policy.size,
+            },
         }
     )
 
@@ -75,6 +80,7 @@ def decode_session(text: str) -> SessionRequest:
         server=body.text("server"),
         profile=body.text("profile"),
         group=body.text("group"),
+        group_policy=body.mapping("group_policy").group_policy(),
         resources=Resources(
             cpu_millicpu=sizes.number("cpu_millicpu") or 0,
             memory_bytes=sizes.number("memory_bytes") or 0,
@@ -178,6 +184,17 @@ class _Reader:
         if value is not None and not isinstance(value, dict):
             raise self._fail(key, "a mapping")
         return _Reader(f"{self._path}{key}.", value or {})
+
+    def group_policy(self) -> GroupPolicy:
+        try:
+            together = Together(self.text("together") or Together.ZONE)
+        except ValueError:
+            raise self._fail("together", "node, zone, rack or placement-group") from None
+        return GroupPolicy(
+            together=together,
+            all_or_none=self.flag("all_or_none"),
+            size=self.number("size") or 0,
+        )
 
     def capacity(self) -> CapacityPolicy:
         try:

@@ -15,12 +15,14 @@ from jupyter_gpu_jit.core.model import (
     UNTOLD,
     BoundPod,
     Condition,
+    GroupPolicy,
     LaunchBatch,
     NodeClaim,
     Offering,
     Resources,
     SessionRequest,
     SessionStatus,
+    Together,
 )
 from jupyter_gpu_jit.core.progress import ORDER, Stage
 from jupyter_gpu_jit.core.quantity import GIB, MIB
@@ -63,6 +65,7 @@ REQUEST = SessionRequest(
 )
 PICKY = replace(
     REQUEST,
+    group_policy=GroupPolicy(together=Together.RACK, all_or_none=True, size=4),
     resources=replace(REQUEST.resources, local_disk_bytes=10**11),
     requirements=replace(
         REQUEST.requirements,
@@ -134,6 +137,11 @@ def test_an_annotation_of_another_kind_is_refused(text):
     [
         ({"user": 5}, "5 at user"),
         ({"profile": ["l4"]}, "a list at profile"),
+        ({"group_policy": "zone"}, '"zone" at group_policy'),
+        ({"group_policy": {"together": "room"}}, '"room" at group_policy.together'),
+        ({"group_policy": {"together": 1}}, "1 at group_policy.together"),
+        ({"group_policy": {"all_or_none": 1}}, "1 at group_policy.all_or_none"),
+        ({"group_policy": {"size": -1}}, "-1 at group_policy.size"),
         ({"resources": []}, "a list at resources"),
         ({"resources": {"gpus": "1"}}, '"1" at resources.gpus'),
         ({"resources": {"gpus": True}}, "true at resources.gpus"),

@@ -114,6 +114,11 @@ def compute_capability_tenths(model: str) -> int:
     return _COMPUTE_TENTHS.get(model, 0)
 
 
+def most_compute_tenths(models: Sequence[str] = ()) -> int:
+    """The highest compute capability among these models, in tenths; of all when none is named."""
+    return max(_COMPUTE_TENTHS[name] for name in models or MODELS)
+
+
 def most_memory_gib(models: Sequence[str] = ()) -> int:
     """The largest nominal memory of one GPU among these models; of all when none is named."""
     return max(MODELS[name][-1] for name in models or MODELS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .gpus import MODELS
 from .requirements import CapacityPolicy
-from .sizes import MAX_GPUS, MAX_HOURS, MAX_TEXT, MAX_USD_PER_HOUR_MICRO
+from .sizes import MAX_GPUS, MAX_HOURS, MAX_RATE, MAX_TEXT, MAX_USD_PER_HOUR_MICRO
 
 Schema = dict[str, Any]
 MAX_PROFILES = 200
@@ -43,6 +43,25 @@ def _amount(what: str) -> Schema:
     return {"description": what, "anyOf": [_QUANTITY, both]}
 
 
+_SHARE: Schema = _object(
+    {
+        "memory_gib": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1024,
+            "description": "Least memory of the part.",
+        },
+        "time_sliced": {
+            "type": "boolean",
+            "description": "Whether it may be a GPU that several use in turn, with no wall "
+            "between their memory.",
+        },
+    },
+    "memory_gib",
+    description="A part of one GPU is enough: a MIG instance, a fraction that the cloud sells "
+    "(where the drivers say nvidia-grid), a time slice, or a whole GPU if that is cheapest.",
+)
+
 _GPUS: Schema = {
     "description": "Whole GPUs: a count, or a mapping that also says which. Left out: none.",
     "anyOf": [
@@ -60,6 +79,17 @@ _GPUS: Schema = {
                     "maximum": 1024,
                     "description": "Least memory of one GPU as it is sold: 24 for an L4.",
                 },
+                "compute_capability": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "maximum": 99,
+                    "description": "Least CUDA compute capability: 8.0 for an A100 or newer.",
+                },
+                "nvlink": {
+                    "type": "boolean",
+                    "description": "Whether the GPUs must reach each other by NVLink.",
+                },
+                "share": _SHARE,
             }
         ),
     ],
@@ -124,6 +154,28 @@ PROFILE: Schema = _object(
             "description": "Size of /dev/shm, counted in the memory; half of it when left out.",
         },
         "image": {**_IMAGE, "description": "Container image; the hub's default when left out."},
+        "efa": {
+            "type": "boolean",
+            "description": "Whether the node must have an Elastic Fabric Adapter.",
+        },
+        "drivers": _list(
+            {"enum": ["nvidia", "nvidia-grid"]},
+            "GPU driver families that the image works with; nvidia when left out.",
+        ),
+        "architectures": _list(
+            {"enum": ["amd64", "arm64"]},
+            "CPU architectures that the image is built for; amd64 when left out.",
+        ),
+        "local_disk": {
+            **_QUANTITY,
+            "description": "Of the node's own NVMe disks (200G); none when left out.",
+        },
+        "interruptions_per_hour_cap": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": MAX_RATE,
+            "description": "Most often that Spot may be expected to take the node back.",
+        },
         "capacity": {
             **_CAPACITY,
             "default": "spot",

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 from ..errors import UserError
 from .choices import CHOOSABLE, Between, Choosable, Matching, OneOf, Rule, Value
-from .gpus import model_named, most_memory_gib
 from .model import Profile
+from .profile_hardware import hardware_data, read_hardware
 from .profile_schema import MAX_DESCRIPTION, MAX_PROFILES, PROFILE
 from .quantity import GIB, MICRO_USD, format_bytes, format_cpu
 from .requirements import CapacityPolicy
 from .sections import Section
 from .sizes import (
-    MAX_GPUS,
     MAX_HOURS,
     bad,
     read_capacity,
@@ -33,7 +32,6 @@ from .sizes import (
     read_slug,
     read_text,
     read_usd_per_hour,
-    read_whole,
     read_zone,
 )
 from .texts import quote
@@ -90,16 +88,13 @@ def read_profile(at: Section) -> Profile:
     if "slug" not in at.body:
         at.note("slug", "is missing.")
     slug = at.get("slug", read_slug, "")
-    gpus, models, memory_gib = _read_gpus(at)
     cpu, cpu_limit = _read_amount(at, "cpu", read_cpu, 1000)
     memory, memory_limit = _read_amount(at, "memory", read_memory, GIB)
     profile = Profile(
         slug=slug,
         display_name=at.get("display_name", _read_name, slug),
         description=at.get("description", _read_description, ""),
-        gpus=gpus,
-        gpu_models=models,
-        gpu_memory_gib=memory_gib,
+        **read_hardware(at),
         cpu_guarantee_millicpu=cpu,
         cpu_limit_millicpu=cpu_limit,
         memory_guarantee_bytes=memory,
@@ -137,24 +132,6 @@ def _read_group(value: object) -> str:
 
 def _read_most_hours(value: object) -> int:
     return max(1, round(read_number(value, most=MAX_HOURS) * 3600))
-
-
-def _read_model(value: object) -> str:
-    return model_named(read_text(value))
-
-
-def _read_gpus(at: Section) -> tuple[int, tuple[str, ...], int]:
-    """Count, models and least nominal memory."""
-    if not isinstance(at.body.get("gpus"), Mapping):
-        return at.get("gpus", lambda v: read_whole(v, least=0, most=MAX_GPUS), 0), (), 0
-    inner = at.section("gpus")
-    inner.only({"count": None, "models": None, "memory_gib": None})
-    count = inner.get("count", lambda v: read_whole(v, least=1, most=MAX_GPUS), 1)
-    models = inner.list("models", _read_model)
-    memory = inner.get("memory_gib", lambda v: read_whole(v, least=1, most=1024), 0)
-    if memory > most_memory_gib(models):
-        inner.note("memory_gib", f"no such GPU has more than {most_memory_gib(models)} GiB.")
-    return count, models, memory
 
 
 def _read_amount(
@@ -220,6 +197,8 @@ def _check_own(inner: Section, profile: Profile, row: Choosable, rule: Rule) -> 
     own = row.own(profile)
     if row.name == "gpus" and not profile.gpus:
         inner.note("gpus", "a profile without GPUs has no choice of them.")
+    elif row.name == "gpus" and profile.gpu_share:
+        inner.note("gpus", "a profile of a share has one; there is no choice.")
     elif row.name == "hours" and (profile.max_seconds or 0) % 3600:
         inner.note("hours", "a choice of hours needs most_hours to be whole hours.")
     elif own is not None and not rule.accepts(own):
@@ -290,7 +269,7 @@ def profile_to_dict(profile: Profile) -> Data:
         "slug": profile.slug,
         "display_name": profile.display_name,
         "description": profile.description,
-        "gpus": _gpus_data(profile),
+        **hardware_data(profile),
         "cpu": _amount_data(format_cpu, profile.cpu_guarantee_millicpu, profile.cpu_limit_millicpu),
         "memory": _amount_data(
             format_bytes, profile.memory_guarantee_bytes, profile.memory_limit_bytes
@@ -306,17 +285,6 @@ def profile_to_dict(profile: Profile) -> Data:
     if profile.shared_memory_bytes is not None:
         plain["shared_memory"] = format_bytes(profile.shared_memory_bytes)
     return {key: value for key, value in plain.items() if value}
-
-
-def _gpus_data(profile: Profile) -> int | Data:
-    if not profile.gpu_models and not profile.gpu_memory_gib:
-        return profile.gpus
-    body: Data = {"count": profile.gpus}
-    if profile.gpu_models:
-        body["models"] = list(profile.gpu_models)
-    if profile.gpu_memory_gib:
-        body["memory_gib"] = profile.gpu_memory_gib
-    return body
 
 
 def _amount_data(form: Callable[[int], str], guarantee: int, limit: int | None) -> str | Data:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from ..errors import UserError
 from .quantity import GIB, MIB, parse_bytes, parse_cpu, usd_to_micro
@@ -20,6 +21,7 @@ MAX_GPUS = 16
 MAX_MILLICPU = 1024 * 1000
 MIN_MEMORY_BYTES, MAX_MEMORY_BYTES = 16 * MIB, 32 * 1024 * GIB
 MAX_HOURS = 24 * 366
+MAX_RATE = 1000
 MAX_USD_PER_HOUR_MICRO = 10_000 * 1_000_000
 
 # A DNS label; without "--", which separates profile and option in KubeSpawner's form fields.
@@ -64,6 +66,20 @@ def read_number(value: object, *, most: float) -> float | int:
 
 def _finite(value: float | int) -> bool:
     return isinstance(value, int) or math.isfinite(value)
+
+
+def read_flag(value: object) -> bool:
+    """True or false; nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise bad(f"must be true or false, not {quote(value)}.")
+    return value
+
+
+def read_one_of(value: object, known: Sequence[str]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in known:
+        raise bad(f"must be {' or '.join(known)}, not {quote(value)}.")
+    return value
 
 
 def read_slug(value: object) -> str:

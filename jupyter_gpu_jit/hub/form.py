@@ -130,6 +130,8 @@ def _gpu_facts(profile: Profile) -> list[str]:
     if not profile.gpus:
         return ["no GPU"]
     model = " or ".join(profile.gpu_models) or "any GPU"
+    if profile.gpu_share:
+        return [f"part of {model} with at least {profile.gpu_share.memory_gib} GB"]
     memory = f", at least {profile.gpu_memory_gib} GB each" if profile.gpu_memory_gib else ""
     return [f"{profile.gpus} × {model}{memory}"]
 

@@ -14,7 +14,7 @@ from jupyter_gpu_jit.core.gpus import MODELS
 from jupyter_gpu_jit.core.model import Profile
 from jupyter_gpu_jit.core.options import parse_profiles, profile_schema, profile_to_dict
 from jupyter_gpu_jit.core.quantity import GIB, MIB
-from jupyter_gpu_jit.core.requirements import CapacityPolicy
+from jupyter_gpu_jit.core.requirements import CapacityPolicy, GpuShare
 from jupyter_gpu_jit.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,77 @@ def test_every_key_has_its_meaning():
         max_usd_per_hour_micro=2_500_000,
         groups=("staff",),
     )
+
+
+def test_every_key_about_the_machine_has_its_meaning():
+    found = parsed(
+        gpus={"compute_capability": 8.9, "nvlink": True, "count": 2},
+        efa=True,
+        drivers=["nvidia", "nvidia-grid"],
+        architectures=["arm64", "amd64"],
+        local_disk="200G",
+        interruptions_per_hour_cap=0.05,
+    )
+    assert (found.min_compute_capability_tenths, found.nvlink, found.efa) == (89, True, True)
+    assert found.driver_families == ("nvidia", "nvidia-grid")
+    assert found.architectures == ("arm64", "amd64")
+    assert found.local_disk_bytes == 200 * 10**9
+    assert found.max_interruptions_per_hour == 0.05
+    assert parse_profiles([profile_to_dict(found)]) == (found,)
+
+
+def test_a_share_is_one_unit_of_the_memory_asked_for():
+    plain = parsed(gpus={"share": {"memory_gib": 10}})
+    sliced = parsed(gpus={"share": {"memory_gib": 4, "time_sliced": True}, "models": ["T4"]})
+    assert (plain.gpus, plain.gpu_share) == (1, GpuShare(memory_gib=10))
+    assert sliced.gpu_share == GpuShare(memory_gib=4, time_sliced=True)
+    for each in (plain, sliced):
+        assert parse_profiles([profile_to_dict(each)]) == (each,)
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ({"efa": "yes"}, 'efa: must be true or false, not "yes".'),
+        ({"drivers": ["amd"]}, 'drivers[0]: must be nvidia or nvidia-grid, not "amd".'),
+        ({"architectures": [1]}, "architectures[0]: must be amd64 or arm64, not 1."),
+        ({"local_disk": "1"}, 'local_disk: must be from 16Mi to 32Ti, not "1"'),
+        ({"interruptions_per_hour_cap": 0}, "interruptions_per_hour_cap: must be above 0"),
+        (
+            {"gpus": {"compute_capability": 8.95}},
+            "gpus.compute_capability: must be a compute capability such as 8.9, not 8.95.",
+        ),
+        (
+            {"gpus": {"compute_capability": 9, "models": ["L4"]}},
+            "gpus.compute_capability: no such GPU has more than 8.9.",
+        ),
+        ({"gpus": {"nvlink": 1}}, "gpus.nvlink: must be true or false, not 1."),
+        ({"gpus": {"share": 10}}, "gpus.share: must be a mapping with memory_gib, such as"),
+        ({"gpus": {"share": {}}}, "gpus.share.memory_gib: is missing."),
+        (
+            {"gpus": {"share": {"memory_gib": 99}, "models": ["T4"]}},
+            "gpus.share.memory_gib: no such GPU has more than 16 GiB.",
+        ),
+        (
+            {"gpus": {"share": {"memory_gib": 9}, "count": 2}},
+            "gpus.share: a session has one share; leave the count out.",
+        ),
+        (
+            {"gpus": {"share": {"memory_gib": 9}, "memory_gib": 9}},
+            "gpus.memory_gib: belongs inside the share, when there is one.",
+        ),
+        (
+            {"gpus": {"share": {"memory_gib": 9, "memory": 9}}},
+            'gpus.share.memory: did you mean "memory_gib"?',
+        ),
+        (
+            {"gpus": {"share": {"memory_gib": 9}}, "choices": {"gpus": [1, 2]}},
+            "choices.gpus: a profile of a share has one; there is no choice.",
+        ),
+    ],
+)
+def test_a_slip_about_the_machine_is_named_with_its_path(profile, said):
+    assert problem(**profile).startswith(f"profiles[0].{said}")
 
 
 def test_short_forms_mean_a_guarantee_and_a_count():
@@ -327,11 +398,17 @@ def right_profiles(draw):
         "usd_per_hour_cap": draw(st.integers(1, 10_000) | st.floats(0.000001, 10_000)),
         "shared_memory": draw(st.sampled_from([0, "16Mi"])),
         "image": draw(st.sampled_from(["a", "quay.io/a/b:c", "a@sha256:00"])),
+        "efa": draw(st.booleans()),
+        "drivers": draw(st.lists(st.sampled_from(["nvidia", "nvidia-grid"]), unique=True)),
+        "architectures": draw(st.lists(st.sampled_from(["amd64", "arm64"]), unique=True)),
+        "local_disk": draw(_quantity),
+        "interruptions_per_hour_cap": draw(st.integers(1, 1000) | st.floats(0.001, 1000)),
     }
     if gpus:
         models = draw(st.lists(st.sampled_from(list(MODELS)), unique=True))
         memory = draw(st.integers(1, min(MODELS[m][-1] for m in models or MODELS)))
         body["gpus"] = {"count": gpus, "models": models, "memory_gib": memory}
+        body["gpus"] |= {"nvlink": draw(st.booleans()), "compute_capability": 7}
         body["choices"] = {"gpus": list({gpus, 1, 2})}
     kept = draw(st.sets(st.sampled_from(sorted(body))))
     chosen = {key: value for key, value in body.items() if key in kept}

@@ -11,15 +11,15 @@ from random import Random
 import pytest
 
 from jupyter_gpu_jit.catalogue import instance_types
-from jupyter_gpu_jit.cli.bench import plan
+from jupyter_gpu_jit.cli.bench import measuring, online, plan
 from jupyter_gpu_jit.cli.bench.mix import plan_mix
 from jupyter_gpu_jit.core.model import Resources
 from jupyter_gpu_jit.sim.peer import peer_types
 from jupyter_gpu_jit.sim.workloads import benchmark_mix, common_types, hub_mix, linear_types
 
 TYPES = instance_types()
-CATALOGUES = plan.Catalogues(peer=peer_types(TYPES), common=common_types(TYPES))
-FEW = plan.Counts(
+CATALOGUES = measuring.Catalogues(peer=peer_types(TYPES), common=common_types(TYPES))
+FEW = measuring.Counts(
     runs=1, repeats=1, exact_draws=1, first_draws=1, large_draws=1, warm_draws=1,
     mix_pods=50, day_sessions=12, days=1, nodes=6, sessions_scale=0.02,
 )  # fmt: skip
@@ -37,6 +37,9 @@ ROWS = [
     ("warm_1000x40_ms", "ms", 15, "lower"),
     ("karpenter_mix_10000_pods_per_s", "pods/s", 20_000, "higher"),
     ("karpenter_mix_cost_ratio", "x", 0.75, "lower"),
+    ("repack_1000_nodes_s", "s", 1, "lower"),
+    ("repack_1000_nodes_ratio", "x", 1.10, "lower"),
+    ("day_025_ratio", "x", 1.12, "lower"),
     ("day_no_moves_vs_karpenter_like", "x", 0.95, "lower"),
     ("quotes_1000_nodes_ms", "ms", 20, "lower"),
 ]
@@ -96,7 +99,7 @@ def test_a_changed_crowd_has_each_shape_within_a_fifth():
 
 
 def test_scattered_nodes_are_as_many_as_asked_for_and_none_is_empty():
-    fleet = plan.scattered(Random(3), CATALOGUES.common, 10)
+    fleet = online.scattered(Random(3), CATALOGUES.common, 10)
     assert len(fleet.nodes) == 10
     assert all(node.sessions for node in fleet.nodes.values())
 
@@ -113,4 +116,4 @@ def test_the_command_measures_with_both_catalogues(monkeypatch, capsys):
     monkeypatch.setattr(plan, "measure", measure)
     assert cli.main(["bench", "plan", "--json"]) == 0
     assert capsys.readouterr().out.strip() == "[]"
-    assert seen == [(58, True, plan.Counts())]
+    assert seen == [(58, True, measuring.Counts())]

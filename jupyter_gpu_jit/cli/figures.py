@@ -31,7 +31,8 @@ async def _plan() -> Sequence[Row]:
     from ..catalogue import instance_types
     from ..sim.peer import peer_types
     from ..sim.workloads import common_types
-    from .bench.plan import Catalogues, Counts, measure
+    from .bench.measuring import Catalogues, Counts
+    from .bench.plan import measure
 
     types = instance_types()
     catalogues = Catalogues(peer=peer_types(types), common=common_types(types))

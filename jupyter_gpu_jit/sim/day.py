@@ -15,6 +15,7 @@ from typing import Protocol
 from ..core.model import (
     InstanceType,
     Offering,
+    Placement,
     Plan,
     PlannedClaim,
     Resources,
@@ -23,6 +24,7 @@ from ..core.model import (
     Snapshot,
 )
 from ..core.nodes import node_labels, node_taints
+from ..core.packing.repack import Repacking, repack
 from ..errors import Defect
 from .baselines import KarpenterLike
 from .workloads import Stay
@@ -309,3 +311,22 @@ class WithMoves:
             change = self.repack(fleet)
             if change is not None:
                 yield change
+
+
+def repacked(fleet: Fleet, move_price_micro_usd: int) -> Repacking:
+    """What our planner would change, were every session as dear to move."""
+    residents = {place: tuple(n.sessions.values()) for place, n in fleet.nodes.items()}
+    prices = {s.uid: move_price_micro_usd for there in residents.values() for s in there}
+    return repack(fleet.snapshot(()), residents, prices)
+
+
+def moves_at(move_price_micro_usd: int) -> Callable[[Fleet], Change | None]:
+    """The plug for WithMoves."""
+
+    def change(fleet: Fleet) -> Change | None:
+        found = repacked(fleet, move_price_micro_usd)
+        placements = tuple(Placement(session=m.session, place=m.place) for m in found.moves)
+        plan = Plan(placements=placements, claims=found.claims)
+        return Change(found.ended, plan) if found.ended else None
+
+    return change

@@ -17,6 +17,7 @@ from jupyter_gpu_jit.sim.day import (
     WithMoves,
     WithoutMoves,
     least_cost_micro_usd,
+    moves_at,
     play,
 )
 from jupyter_gpu_jit.sim.workloads import Stay, common_types, day_of_sessions
@@ -143,6 +144,15 @@ def test_repacking_is_asked_every_so_many_minutes_and_carried_out():
     assert result.moves == 2
     # 9 minutes of the large node, then two small ones.
     assert result.cost_micro_usd == (9 * 3_000_000 + 11 * 1_200_000) // 60
+
+
+@pytest.mark.parametrize(("usd", "moves"), [(0.05, 2), (1.0, 0)])
+def test_our_repacking_splits_a_node_if_the_moves_are_worth_it(usd, moves):
+    """Two small nodes save 1.80 USD in an hour; two moves cost 0.10 or 2.00."""
+    stays = [stay("a", 0, 20), stay("b", 0, 20), stay("c", 0, 7, cpu=12)]
+    result = play(stays, TYPES, WithMoves(karpenter_like, moves_at(round(usd * 1_000_000))))
+    assert result.moves == moves
+    assert (result.cost_micro_usd < 1_000_000) is bool(moves)
 
 
 def test_a_plan_that_leaves_somebody_out_is_a_defect():

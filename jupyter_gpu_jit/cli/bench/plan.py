@@ -7,33 +7,21 @@ quiet machine would take, also on a busy one. Every crowd comes from a seed (sim
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal, ParamSpec, TypeVar
 
 from ...core.model import InstanceType, Plan, SessionRequest, Snapshot
-from ...core.packing import EMPTY, FIRST_STEPS, SETTLE_STEPS, Warm, quote, solve
-from ...errors import Defect
+from ...core.packing import EMPTY, FIRST_STEPS, SETTLE_STEPS, Warm, solve
 from ...sim import peer
-from ...sim.baselines import KarpenterLike, karpenter_like
-from ...sim.day import Fleet, WithoutMoves, least_cost_micro_usd, play
-from ...sim.workloads import (
-    Stay,
-    benchmark_mix,
-    crowd_of_the_day,
-    day_of_sessions,
-    day_profiles,
-    hub_mix,
-    linear_types,
-)
+from ...sim.baselines import karpenter_like
+from ...sim.workloads import benchmark_mix, hub_mix, linear_types
+from .measuring import Catalogues, Counts, ratio_of, row, timed
 from .mix import plan_mix
-from .rows import Figure, Row, median, percentile
+from .online import Online
+from .rows import Row, median, percentile
 
 Say = Callable[[str], None]
-T = TypeVar("T")
-P = ParamSpec("P")
 EXACT_SESSIONS, EXACT_SHAPES = 20, 40
 SHAPES, THOUSAND, TEN_THOUSAND = 40, 1000, 10_000
 CHANGED_SHARE = 0.2
@@ -41,38 +29,9 @@ MIX_SEED = 42
 GO_PODS_PER_S = "its Go program: 250-400 on the same kind of machine"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """How much is measured; the defaults are what the figures are stated for."""
-
-    runs: int = 3
-    repeats: int = 3
-    exact_draws: int = 20
-    first_draws: int = 60
-    large_draws: int = 5
-    warm_draws: int = 8
-    mix_pods: int = 10_000
-    day_sessions: int = 550
-    days: int = 3
-    nodes: int = 1000
-    sessions_scale: float = 1.0
-
-    def crowd(self, sessions: int) -> int:
-        """So many sessions, or fewer in a test."""
-        return max(1, int(sessions * self.sessions_scale))
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogues:
-    """What is on sale: the peer's 58 types, and the common families of the whole catalogue."""
-
-    peer: tuple[InstanceType, ...]
-    common: tuple[InstanceType, ...]
-
-
 def measure(catalogues: Catalogues, counts: Counts, say: Say) -> list[Row]:
     """All rows, in the order of the issue that asked for them."""
-    bench = _Bench(catalogues, counts)
+    bench, online = _Bench(catalogues, counts), Online(catalogues.common, counts)
     rows: list[Row] = []
     for part in (
         bench.peer_rows,
@@ -81,33 +40,14 @@ def measure(catalogues: Catalogues, counts: Counts, say: Say) -> list[Row]:
         bench.large_rows,
         bench.warm_rows,
         bench.mix_rows,
-        bench.day_rows,
-        bench.quote_rows,
+        online.repack_rows,
+        online.day_rows,
+        online.quote_rows,
     ):
         say((part.__doc__ or "").rstrip("."))
         gc.collect()
         rows += part()
     return rows
-
-
-def _timed(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> tuple[T, float]:
-    """The result, and processor seconds."""
-    start = time.process_time()
-    made = work(*given, **named)
-    return made, time.process_time() - start
-
-
-def _ratio(cost: int, bound: int) -> float:
-    if not bound:
-        raise Defect("A plan that costs something came without a lower bound.")
-    return cost / bound
-
-
-def _row(
-    name: str, unit: str, aim: float, value: float, beside: str, *, higher: bool = False
-) -> Row:
-    better: Literal["lower", "higher"] = "higher" if higher else "lower"
-    return Figure(name=name, unit=unit, beside=beside, aim=aim, better=better).row(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +69,12 @@ class _Draw:
     @property
     def first_ratio(self) -> float:
         """Of the first answer, to the best bound."""
-        return _ratio(self.first.usd_per_hour_micro, self.bound)
+        return ratio_of(self.first.usd_per_hour_micro, self.bound)
 
     @property
     def settled_ratio(self) -> float:
         """Of the settled answer, to the best bound."""
-        return _ratio(self.settled.usd_per_hour_micro, self.bound)
+        return ratio_of(self.settled.usd_per_hour_micro, self.bound)
 
 
 class _Bench:
@@ -149,15 +89,15 @@ class _Bench:
         """the peer's table: thirteen workloads, 58 types."""
         plans = {work.name: self._settled_peer(work) for work in peer.TABLE}
         ratios = {
-            name: _ratio(plan.usd_per_hour_micro, plan.lower_bound_usd_per_hour_micro)
+            name: ratio_of(plan.usd_per_hour_micro, plan.lower_bound_usd_per_hour_micro)
             for name, plan in plans.items()
         }
         worst = max(ratios, key=lambda name: ratios[name])
         ten = plans[peer.TEN_PODS.name].usd_per_hour_micro
         optimum = round(peer.TEN_PODS.optimum_usd * 1_000_000)
         return [
-            _row("ten_pods_ratio", "x", 1.001, ten / optimum, _ten_pods_beside(ten)),
-            _row("peer_table_worst_ratio", "x", 1.01, ratios[worst], _table_beside(worst)),
+            row("ten_pods_ratio", "x", 1.001, ten / optimum, _ten_pods_beside(ten)),
+            row("peer_table_worst_ratio", "x", 1.01, ratios[worst], _table_beside(worst)),
         ]
 
     def _settled_peer(self, work: peer.Workload) -> Plan:
@@ -166,19 +106,15 @@ class _Bench:
 
     def exact_rows(self) -> list[Row]:
         """twenty sessions, exactly."""
-        draws = [
-            _timed(self._solve, crowd, FIRST_STEPS)
-            for crowd in self._crowds(
-                "exact", EXACT_SHAPES, EXACT_SESSIONS, self.counts.exact_draws
-            )
-        ]
+        crowds = self._crowds("exact", EXACT_SHAPES, EXACT_SESSIONS, self.counts.exact_draws)
+        draws = [self._often(crowd) for crowd in crowds]
         ms = [1000 * seconds for _, seconds in draws]
         proven = sum(plan.proven for plan, _ in draws)
         beside = (
             f"slowest of {len(ms)} crowds of {EXACT_SESSIONS}, median {median(ms):.0f} ms; "
             f"proven optimal: {proven} of {len(ms)}"
         )
-        return [_row("exact_20_ms", "ms", 150, max(ms), beside)]
+        return [row("exact_20_ms", "ms", 150, max(ms), beside)]
 
     # --- a thousand and ten thousand ---
 
@@ -190,8 +126,8 @@ class _Bench:
         first = f"{len(draws)} crowds; median {median(ms):.1f} ms"
         ratio = f"99th percentile of {len(draws)} crowds; median {median(ratios):.4f}"
         return [
-            _row("first_1000x40_p99_ms", "ms", 50, percentile(ms, 99), first),
-            _row("first_1000x40_ratio", "x", 1.02, percentile(ratios, 99), ratio),
+            row("first_1000x40_p99_ms", "ms", 50, percentile(ms, 99), first),
+            row("first_1000x40_ratio", "x", 1.02, percentile(ratios, 99), ratio),
             *_settled_rows("settled_1000x40", draws, 1.01),
         ]
 
@@ -211,22 +147,22 @@ class _Bench:
             plan, seconds = self._often(changed, warm)
             bound = self._solve(changed, SETTLE_STEPS).lower_bound_usd_per_hour_micro
             ms.append(1000 * seconds)
-            ratios.append(_ratio(plan.usd_per_hour_micro, bound))
+            ratios.append(ratio_of(plan.usd_per_hour_micro, bound))
         beside = f"median of {len(ms)}, slowest {max(ms):.0f} ms; ratio {median(ratios):.4f}"
-        return [_row("warm_1000x40_ms", "ms", 15, median(ms), beside)]
+        return [row("warm_1000x40_ms", "ms", 15, median(ms), beside)]
 
     def _draws(self, name: str, sessions: int, count: int) -> list[_Draw]:
         return [self._draw(crowd) for crowd in self._crowds(name, SHAPES, sessions, count)]
 
     def _draw(self, crowd: Sequence[SessionRequest]) -> _Draw:
         first, first_s = self._often(crowd)
-        settled, settled_s = _timed(self._solve, crowd, SETTLE_STEPS)
+        settled, settled_s = timed(self._solve, crowd, SETTLE_STEPS)
         return _Draw(first, first_s, settled, settled_s)
 
     def _often(self, crowd: Sequence[SessionRequest], warm: Warm = EMPTY) -> tuple[Plan, float]:
         """The first answer, which is always the same, and the median time for it."""
         runs = [
-            _timed(self._solve, crowd, FIRST_STEPS, warm=warm) for _ in range(self.counts.repeats)
+            timed(self._solve, crowd, FIRST_STEPS, warm=warm) for _ in range(self.counts.repeats)
         ]
         return runs[0][0], median([seconds for _, seconds in runs])
 
@@ -259,7 +195,7 @@ class _Bench:
         """Karpenter's benchmark mix, 400 types."""
         types, pods = linear_types(), self.counts.mix_pods
         mix = benchmark_mix(Random(MIX_SEED), pods)
-        runs = [_timed(plan_mix, mix, types) for _ in range(self.counts.runs)]
+        runs = [timed(plan_mix, mix, types) for _ in range(self.counts.runs)]
         rate = median([pods / seconds for _, seconds in runs])
         ours = runs[0][0].cost_micro
         asked = Snapshot(now=0.0, waiting=mix.sessions, instance_types=types)
@@ -269,7 +205,7 @@ class _Bench:
             f"{len(theirs.claims)} nodes, ours {ours / 1e6:.0f}"
         )
         return [
-            _row(
+            row(
                 f"karpenter_mix_{TEN_THOUSAND}_pods_per_s",
                 "pods/s",
                 20_000,
@@ -277,52 +213,8 @@ class _Bench:
                 GO_PODS_PER_S,
                 higher=True,
             ),
-            _row("karpenter_mix_cost_ratio", "x", 0.75, ours / theirs.usd_per_hour_micro, cost),
+            row("karpenter_mix_cost_ratio", "x", 0.75, ours / theirs.usd_per_hour_micro, cost),
         ]
-
-    def day_rows(self) -> list[Row]:
-        """whole days online, nobody is ever moved."""
-        days = [
-            day_of_sessions(Random(n), self.counts.day_sessions) for n in range(self.counts.days)
-        ]
-        types = self.catalogues.common
-        peer_planner = KarpenterLike(types)
-        ours = [play(day, types, WithoutMoves(_first_plan)) for day in days]
-        theirs = [play(day, types, WithoutMoves(peer_planner.plan)) for day in days]
-        least = [self._least(day) for day in days]
-        against = [o.cost_micro_usd / t.cost_micro_usd for o, t in zip(ours, theirs, strict=True)]
-        bounds = [
-            [_ratio(result.cost_micro_usd, low) for result, low in zip(results, least, strict=True)]
-            for results in (ours, theirs)
-        ]
-        beside = (
-            f"{len(days)} days of about {self.counts.day_sessions} sessions; to the sum of bounds: "
-            f"ours {median(bounds[0]):.2f}, Karpenter-like {median(bounds[1]):.2f}"
-        )
-        return [_row("day_no_moves_vs_karpenter_like", "x", 0.95, median(against), beside)]
-
-    def _least(self, day: Sequence[Stay]) -> int:
-        """The sum of bounds over a day; each minute starts from what the last one found."""
-        warm = EMPTY
-
-        def bound(sessions: Sequence[SessionRequest]) -> int:
-            nonlocal warm
-            plan = self._solve(sessions, FIRST_STEPS, warm=warm)
-            warm = Warm(patterns=plan.patterns)
-            return plan.lower_bound_usd_per_hour_micro
-
-        return least_cost_micro_usd(day, bound)
-
-    def quote_rows(self) -> list[Row]:
-        """quotes for 21 profiles beside a thousand nodes."""
-        snapshot = scattered(Random(7), self.catalogues.common, self.counts.nodes).snapshot(())
-        profiles = day_profiles()
-        runs = [_timed(quote, snapshot, profiles) for _ in range(self.counts.runs)]
-        quotes = runs[0][0]
-        now = sum(each.seat == "now" for each in quotes)
-        beside = f"{len(snapshot.seats)} nodes; {now} of {len(quotes)} profiles have a seat now"
-        ms = median([1000 * seconds for _, seconds in runs])
-        return [_row("quotes_1000_nodes_ms", "ms", 20, ms, beside)]
 
 
 def _settled_rows(name: str, draws: Sequence[_Draw], aim: float) -> list[Row]:
@@ -332,8 +224,8 @@ def _settled_rows(name: str, draws: Sequence[_Draw], aim: float) -> list[Row]:
     worst = f"median of {len(draws)}, worst {max(ratios):.4f}; first answer {firsts:.4f}"
     slowest = f"median of {len(draws)}, slowest {max(seconds):.2f} s"
     return [
-        _row(f"{name}_ratio", "x", aim, median(ratios), worst),
-        _row(f"{name}_s", "s", 1, median(seconds), slowest),
+        row(f"{name}_ratio", "x", aim, median(ratios), worst),
+        row(f"{name}_s", "s", 1, median(seconds), slowest),
     ]
 
 
@@ -353,10 +245,6 @@ def _table_beside(worst: str) -> str:
     )
 
 
-def _first_plan(snapshot: Snapshot) -> Plan:
-    return solve(snapshot, steps=FIRST_STEPS)
-
-
 def _changed(dice: Random, crowd: Sequence[SessionRequest]) -> list[SessionRequest]:
     """The crowd with up to a fifth more or fewer of each shape."""
     shapes: dict[object, list[SessionRequest]] = {}
@@ -369,16 +257,3 @@ def _resized(dice: Random, alike: Sequence[SessionRequest]) -> list[SessionReque
     count = round(len(alike) * (1 + dice.uniform(-CHANGED_SHARE, CHANGED_SHARE)))
     more = (replace(alike[0], uid=f"{alike[0].uid}-{n}") for n in range(count - len(alike)))
     return [*alike[:count], *more]
-
-
-def scattered(dice: Random, types: tuple[InstanceType, ...], nodes: int) -> Fleet:
-    """So many nodes, planned for a crowd of which then half left, evenly."""
-    crowd = crowd_of_the_day(dice, 4 * nodes)
-    fleet = Fleet(types)
-    fleet.seat_all(crowd, _first_plan(fleet.snapshot(crowd)))
-    for session in dice.sample(crowd, len(crowd) // 2):
-        fleet.end(session.uid)
-    for place in sorted(fleet.nodes)[nodes:]:
-        for uid in list(fleet.nodes[place].sessions):
-            fleet.end(uid)
-    return fleet

@@ -6,6 +6,7 @@ The annotation is the record; the Event repeats it for whoever reads ``kubectl d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -175,7 +176,9 @@ class StatusWriter:
             wire.STATUS_ANNOTATION: wire.encode_status(status),
             wire.CLAIM_ANNOTATION: claim or None,
         }
-        if await self._annotate(session, annotations):
+        # A Conflict goes on to the task: it looks again soon, whether or not the watch brings news.
+        with contextlib.suppress(NotFound):
+            await self._annotate(session, annotations)
             self.announce(session, status)
 
     async def tell_unreadable(self, pod: BadSession) -> None:
@@ -187,22 +190,19 @@ class StatusWriter:
             message=pod.message,
         )
         annotations = {wire.STATUS_ANNOTATION: wire.encode_status(status)}
-        await self._annotate(pod, annotations)
+        with contextlib.suppress(NotFound, Conflict):
+            # Gone or changed: the watch brings what it is now, and the next pass tells it again.
+            await self._annotate(pod, annotations)
 
     async def _annotate(
         self, pod: SessionPod | BadSession, annotations: Mapping[str, str | None]
-    ) -> bool:
+    ) -> None:
         # With its version: a pod of the same name that was created meanwhile is another's record.
         metadata = {"resourceVersion": pod.resource_version, "annotations": dict(annotations)}
-        try:
-            body = await self._cluster.patch(
-                PODS, pod.name, {"metadata": metadata}, namespace=pod.namespace
-            )
-        except (NotFound, Conflict):
-            # Gone or changed: the watch brings what it is now, and the next pass tells it again.
-            return False
+        body = await self._cluster.patch(
+            PODS, pod.name, {"metadata": metadata}, namespace=pod.namespace
+        )
         self._state.observe(PODS, body)
-        return True
 
     def announce(self, session: SessionPod, status: SessionStatus) -> None:
         """The same as an Event on the pod; losing one loses nothing."""

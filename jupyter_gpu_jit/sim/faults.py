@@ -15,13 +15,13 @@ from enum import StrEnum
 
 from ..errors import Defect, GpuJitError
 from . import loop
-from .scenarios import Scenario
+from .scenarios import COST_TOLERANCE, Scenario
 from .taps import Call
 from .world import World, play
 
 RESTART_SECONDS = 2.0
 """From the end of a provisioner to the start of the next, which then waits for the lease."""
-CONVERGED_WITHIN_SECONDS, COST_TOLERANCE = 600.0, 0.1
+CONVERGED_WITHIN_SECONDS = 600.0
 
 
 class Side(StrEnum):
@@ -51,12 +51,12 @@ class EndState:
     usd_per_hour_micro: int
     seconds: float
 
-    def unlike(self, quiet: EndState) -> str:
+    def unlike(self, quiet: EndState, *, cost_tolerance: float = COST_TOLERANCE) -> str:
         """How this end differs from that of the fault-free run (I14); nothing when it does not."""
         same = (self.sessions, self.instances) == (quiet.sessions, quiet.instances)
         dearer = abs(self.usd_per_hour_micro - quiet.usd_per_hour_micro)
         late = self.seconds - quiet.seconds > CONVERGED_WITHIN_SECONDS
-        if same and not late and dearer <= COST_TOLERANCE * quiet.usd_per_hour_micro:
+        if same and not late and dearer <= cost_tolerance * quiet.usd_per_hour_micro:
             return ""
         return f"I14 convergence: ended as {self}, quietly it is {quiet}"
 
@@ -208,4 +208,4 @@ def _tried(scenario: Scenario, point: CrashPoint, seed: int, quiet: EndState) ->
         end = crash_at(scenario, point, seed=seed)
     except (GpuJitError, TimeoutError, ExceptionGroup) as error:
         return f"{type(error).__name__}: {error}"
-    return end.unlike(quiet)
+    return end.unlike(quiet, cost_tolerance=scenario.cost_tolerance)

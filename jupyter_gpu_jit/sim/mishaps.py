@@ -246,4 +246,4 @@ def _tried(scenario: Scenario, mishap: Mishap, seed: int, quiet: Quiet) -> str:
         end = run_with(scenario, mishap, seed=seed)
     except (GpuJitError, TimeoutError, ExceptionGroup) as error:
         return f"{type(error).__name__}: {error}"
-    return end.unlike(quiet.end)
+    return end.unlike(quiet.end, cost_tolerance=scenario.cost_tolerance)

@@ -460,6 +460,13 @@ def test_patterns_of_shapes_and_types_that_are_gone_are_dropped():
     assert solve(world, warm=Warm(patterns=before.patterns)) == solve(world)
 
 
+def test_a_pattern_of_which_nobody_is_left_is_dropped_though_its_type_is_there():
+    before = solve(snapshot([session("g", cpu=4, gib=15)], [CPU]))
+    world = snapshot([session("f")], [CPU])
+    assert before.patterns
+    assert solve(world, warm=Warm(patterns=before.patterns)) == solve(world)
+
+
 def test_a_plan_tells_how_far_it_may_be_from_the_best():
     assert Plan(usd_per_hour_micro=110, lower_bound_usd_per_hour_micro=100).gap == 0.1
     assert Plan(usd_per_hour_micro=100, lower_bound_usd_per_hour_micro=100).gap == 0

@@ -84,3 +84,11 @@ def free_quotas(
         )
         for key in sorted(limits)
     )
+
+
+def left_of(
+    quotas: Iterable[Quota], used: Iterable[tuple[str, CapacityType]], vcpus: Mapping[str, int]
+) -> tuple[Quota, ...]:
+    """The same quotas once these (instance type, capacity type) run as well."""
+    free = {(quota.vcpu_class, quota.capacity_type): quota.free_vcpus for quota in quotas}
+    return free_quotas(free, used, vcpus)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core import wire
-from ..core.packing import Policy
+from ..core.packing import USUAL, Policy
 from ..core.progress import Stage
 from ..core.quotas import Limits
 
@@ -48,7 +48,7 @@ class Settings:
     prices_age_seconds: float = 60.0
     max_usd_per_hour_micro: int | None = None
     vcpu_quotas: Limits = field(default_factory=dict)
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = USUAL
     stage_seconds: Mapping[Stage, float] = field(default_factory=lambda: EC2_STAGE_SECONDS)
 
     @property

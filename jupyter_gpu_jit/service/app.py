@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from ..core.packing import Policy, WaitModel
+from ..core.packing import USUAL, Policy, WaitModel
 from ..ports import Cloud, Cluster
 from .auth import Identities, hub_auth
 from .board import Board
@@ -60,7 +60,7 @@ class ServiceSettings:
     cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     identity_seconds: int = 10
     list_seconds: float = 1.0
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = USUAL
     waits: WaitModel = field(default_factory=WaitModel)
     max_usd_per_hour_micro: int | None = None
 

@@ -22,8 +22,8 @@ from packing_worlds import (
     snapshot,
 )
 
-from jupyter_gpu_jit.core.model import Offering, Plan, Probe, Snapshot
-from jupyter_gpu_jit.core.packing import Policy, solve
+from jupyter_gpu_jit.core.model import Offering, Plan, Probe, Profile, Snapshot
+from jupyter_gpu_jit.core.packing import Policy, quote, solve
 from jupyter_gpu_jit.core.packing.policy import BARE, USUAL
 from jupyter_gpu_jit.core.pricing import PRIOR_INTERRUPTIONS_PER_HOUR, NodeCosts
 from jupyter_gpu_jit.core.quotas import Quota
@@ -395,3 +395,13 @@ def test_the_order_of_limits_and_sessions_does_not_matter():
         for free in (quotas, quotas[::-1])
     }
     assert len(plans) == 1
+
+
+def test_a_quote_counts_what_those_who_wait_will_take_of_a_quota():
+    profile = Profile(slug="big", display_name="Big", cpu_guarantee_millicpu=4000)
+    world = snapshot([session("a", cpu=4)], [M5])
+    (enough,) = quote(with_quotas(world, ("standard", SPOT, 8)), [profile])
+    assert enough.possible
+    (short,) = quote(with_quotas(world, ("standard", SPOT, 4)), [profile])
+    assert not short.possible
+    assert "quota of spot vCPUs of class standard has 0 left" in short.reason

@@ -8,14 +8,16 @@ Under it lies an engine that knows only numbers (``engine.pack`` on a ``problem.
 from __future__ import annotations
 
 from .engine import FIRST_STEPS, SETTLE_STEPS
-from .policy import EMPTY, Policy, Warm
+from .policy import BARE, EMPTY, USUAL, Policy, Warm
 from .quotes import Quote, WaitModel, quote
 from .solver import solve
 
 __all__ = [
+    "BARE",
     "EMPTY",
     "FIRST_STEPS",
     "SETTLE_STEPS",
+    "USUAL",
     "Policy",
     "Quote",
     "WaitModel",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..model import Plan, PlannedClaim, Profile, Resources, Seat, SessionRequest, Snapshot
 from ..nodes import SESSION_TOLERATIONS, node_labels, node_taints
+from ..quotas import left_of
 from .market import Entry, entries, in_layout
 from .policy import DEFAULT, Policy
 from .seats import seat_share_micro
@@ -146,7 +147,10 @@ def _after(snapshot: Snapshot, plan: Plan, kinds: Mapping[str, Entry]) -> Snapsh
         taken[placement.place] += sizes[placement.session]
     seats = [replace(s, residual=s.residual - taken[s.place]) for s in snapshot.seats]
     seats += [_planned_seat(claim, kinds, taken[claim.key]) for claim in plan.claims]
-    return replace(snapshot, waiting=(), seats=tuple(seats))
+    vcpus = {name: entry.type.vcpu for name, entry in kinds.items()}
+    bought = [claim.offerings[0] for claim in plan.claims]
+    left = left_of(snapshot.quotas, [(o.instance_type, o.capacity_type) for o in bought], vcpus)
+    return replace(snapshot, waiting=(), seats=tuple(seats), quotas=left)
 
 
 def _planned_seat(claim: PlannedClaim, kinds: Mapping[str, Entry], taken: Resources) -> Seat:

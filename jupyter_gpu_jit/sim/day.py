@@ -86,6 +86,9 @@ class LiveNode:
             capacity_type=self.offering.capacity_type,
             gpu_model=self.kind.gpu_model,
             gpu_memory_mib=self.kind.gpu_memory_mib,
+            gpu_interconnect=self.kind.gpu_interconnect,
+            driver_family=self.kind.driver_family,
+            efa_interfaces=self.kind.efa_interfaces,
             architecture=self.kind.architecture,
             usd_per_hour_micro=self.offering.usd_per_hour_micro,
         )

@@ -381,6 +381,16 @@ _zones = st.lists(st.sampled_from(["a", "b", "us-east-1a"]), unique=True)
 _text = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=20)
 
 
+def test_the_example_of_a_share_in_the_docs_is_right():
+    text = (ROOT / "docs/gpu-shares.md").read_text()
+    block = text.split("```yaml\n")[1].split("```")[0]
+    (profile,) = parse_profiles(yaml.safe_load(block))
+    assert profile.gpu_share == GpuShare(memory_gib=10)
+    commented = (ROOT / "hub_config/profiles.yaml").read_text()
+    assert "docs/gpu-shares.md" in commented
+    assert "share: {memory_gib: 10}" in commented
+
+
 @st.composite
 def right_profiles(draw):
     """Definitions that must parse, in every written form."""

@@ -53,6 +53,12 @@ def test_cards_say_what_a_profile_is():
     assert re.search(r'value="cpu"[^>]*\s+checked', html)
 
 
+def test_a_card_says_that_a_part_of_a_gpu_is_enough():
+    share = {"memory_gib": 10}
+    html = rendered([{"slug": "x", "gpus": {"models": ["A100"], "share": share}}])
+    assert "part of A100 with at least 10 GB" in html
+
+
 def test_an_untouched_form_is_a_choice_that_is_taken():
     profiles = parse_profiles(PROFILES)
     html = rendered(PROFILES)

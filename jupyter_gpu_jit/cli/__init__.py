@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     try:
         return _call(asked)
+    except BrokenPipeError:
+        # Whoever read has seen enough (head, less); Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (GpuJitError, OSError, BaseExceptionGroup) as error:
         sentence = _sentence(error)
         if sentence is None:

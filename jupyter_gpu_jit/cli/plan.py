@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,11 +33,7 @@ def plan(asked: argparse.Namespace) -> int:
     needs_extra("highspy", "provisioner")
     data = _load(asked.file)
     text = _lint(asked, data) if asked.lint else _shown(asked, _answer(asked, _inputs(asked, data)))
-    try:
-        say(text)
-    except BrokenPipeError:
-        # Whoever read has seen enough (head, less); Python would complain again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    say(text)
     return 0
 
 

@@ -6,6 +6,8 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from packing_worlds import (
     ANY_CAPACITY,
     ON_DEMAND,
@@ -26,7 +28,7 @@ from jupyter_gpu_jit.core.model import Offering, Plan, Probe, Profile, Snapshot
 from jupyter_gpu_jit.core.packing import Policy, quote, solve
 from jupyter_gpu_jit.core.packing.policy import BARE, USUAL
 from jupyter_gpu_jit.core.pricing import PRIOR_INTERRUPTIONS_PER_HOUR, NodeCosts
-from jupyter_gpu_jit.core.quotas import Quota
+from jupyter_gpu_jit.core.quotas import Quota, vcpu_class
 from jupyter_gpu_jit.core.requirements import CapacityType
 from jupyter_gpu_jit.errors import Defect
 
@@ -405,3 +407,77 @@ def test_a_quote_counts_what_those_who_wait_will_take_of_a_quota():
     (short,) = quote(with_quotas(world, ("standard", SPOT, 4)), [profile])
     assert not short.possible
     assert "quota of spot vCPUs of class standard has 0 left" in short.reason
+
+
+_RATES = st.sampled_from([None, 0.0, 0.02, 0.3])
+_TYPES = st.lists(
+    st.tuples(
+        st.sampled_from(["m5.xlarge", "c5.4xlarge", "g6.2xlarge", "p5.4xlarge"]),
+        st.integers(50, 900),
+        st.integers(50, 900),
+        _RATES,
+        st.sampled_from(list(Probe)),
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda row: row[0],
+)
+_SESSIONS = st.lists(
+    st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from([None, 0.0, 0.1])), max_size=10
+)
+_FREE = st.dictionaries(
+    st.tuples(st.sampled_from(["standard", "g-vt", "p5"]), st.sampled_from([SPOT, ON_DEMAND])),
+    st.integers(0, 24),
+)
+_CORES = {"m5.xlarge": 4, "c5.4xlarge": 16, "g6.2xlarge": 8, "p5.4xlarge": 16}
+
+
+@settings(max_examples=60, deadline=None)
+@given(_TYPES, _SESSIONS, _FREE, st.sampled_from([BARE, USUAL, Policy(max_zone_share=0.4)]))
+def test_no_plan_breaks_a_limit_and_every_bound_is_below_its_cost(rows, asked, free, policy):
+    types = [
+        replace(
+            one(
+                name,
+                sold(name, milli_usd / 1000, rate, A),
+                sold(name, other / 1000, rate, B),
+                sold(name, 2 * milli_usd / 1000, 0.0, A, ON_DEMAND),
+                cpu=_CORES[name],
+                gib=64,
+            ),
+            probe=probe,
+        )
+        for name, milli_usd, other, rate, probe in rows
+    ]
+    waiting = [
+        session(
+            f"s{n}",
+            cpu=cpu,
+            max_interruptions_per_hour=cap,
+            **({"capacity": ANY_CAPACITY} if either else {}),
+        )
+        for n, (cpu, either, cap) in enumerate(asked)
+    ]
+    quotas = [(*key, vcpus) for key, vcpus in sorted(free.items())]
+    plan = solve(with_quotas(snapshot(waiting, types), *quotas), policy)
+    assert len(plan.placements) + len(plan.refused) == len(waiting)
+    assert 0 <= plan.lower_bound_usd_per_hour_micro <= plan.cost_usd_per_hour_micro
+    for pick in (0, -1):
+        bought = [claim.offerings[pick] for claim in plan.claims]
+        for class_, capacity, vcpus in quotas:
+            used = [
+                _CORES[o.instance_type]
+                for o in bought
+                if (vcpu_class(o.instance_type, o.capacity_type), o.capacity_type)
+                == (class_, capacity)
+            ]
+            assert sum(used) <= vcpus
+        probes = {kind.name: kind.probe for kind in types}
+        tried = [o.instance_type for o in bought if probes[o.instance_type] is not Probe.PROVEN]
+        assert all(probes[name] is Probe.FIRST for name in tried)
+        assert len(tried) == len(set(tried))
+    by_uid = {s.uid: s.requirements.max_interruptions_per_hour for s in waiting}
+    for claim in plan.claims:
+        for uid in claim.sessions:
+            cap, rates = by_uid[uid], [o.interruptions_per_hour or 0 for o in claim.offerings]
+            assert cap is None or max(rates) <= cap

@@ -37,7 +37,11 @@ def dominant_share(taken: Resources, total: Resources) -> Fraction:
 
 def session_share_micro(node_usd_per_hour_micro: int, taken: Resources, total: Resources) -> int:
     """A session's part of a node's price, micro-USD per hour, rounded up."""
-    share = dominant_share(taken, total)
+    return share_micro(node_usd_per_hour_micro, dominant_share(taken, total))
+
+
+def share_micro(node_usd_per_hour_micro: int, share: Fraction) -> int:
+    """That share of a node's price, micro-USD per hour, rounded up."""
     return -(-node_usd_per_hour_micro * share.numerator // share.denominator)
 
 

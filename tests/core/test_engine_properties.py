@@ -184,3 +184,25 @@ def test_two_processes_give_the_same_bytes_whatever_the_hash_seed():
         told.append(done.stdout)
     assert told[0] == told[1]
     assert len(told[0].strip()) == 64
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["free", "limited"])
+@pytest.mark.parametrize("number", range(2))
+def test_one_session_gets_the_cheapest_node_that_may_be_bought(number, limited):
+    for seed in batch(number):
+        world = small(seed, most=1, extra=True, limited=limited)
+        answer = pack(world)
+        check(world, answer)
+        shape = int(world.demand.argmax())
+        able = [
+            int(world.costs[b] + world.extra[b, shape])
+            for b in range(world.bins)
+            if world.serves[b, shape]
+            and (world.sizes[shape] <= world.rooms[b]).all()
+            and (world.rows[:, b] <= world.row_limits).all()
+            and (world.budget is None or world.costs[b] + world.extra[b, shape] <= world.budget)
+        ]
+        assert answer.cost == (min(able) if able else 0), seed
+        assert sum(answer.unserved) == (not able)
+        assert answer.proven
+        assert answer.lower_bound == answer.cost

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packing_worlds import amount, kind, offering, seat, session, snapshot
+from test_packing_properties import drawn, sessions, worlds
 
 from jupyter_gpu_jit.catalogue import instance_types
-from jupyter_gpu_jit.core.model import Profile
+from jupyter_gpu_jit.core.model import Profile, SessionRequest
+from jupyter_gpu_jit.core.nodes import SESSION_TOLERATIONS
 from jupyter_gpu_jit.core.packing import Policy, Quote, WaitModel, quote, solve
 from jupyter_gpu_jit.core.quantity import GIB
 from jupyter_gpu_jit.core.requirements import CapacityPolicy
@@ -41,6 +46,8 @@ def test_a_new_node_is_quoted_with_the_sessions_share_of_it():
             slug="a100",
             possible=True,
             usd_per_hour_micro=1_000_000,
+            least_usd_per_hour_micro=1_000_000,
+            most_usd_per_hour_micro=1_000_000,
             node_usd_per_hour_micro=8_000_000,
             capacity_type="spot",
             seat="new-node",
@@ -136,6 +143,83 @@ def test_a_quote_is_what_a_start_then_costs():
         (claim,) = solve(snapshot([request], types)).claims
         assert claim.offerings[0].instance_type == answer.instance_type
         assert claim.offerings[0].usd_per_hour_micro == answer.node_usd_per_hour_micro
+
+
+def test_the_range_is_over_all_that_a_launch_may_take_instead():
+    """Half of a node with twice the CPU costs the session less of its price, at most 1.2 times."""
+    types = (kind("m5.large", 0.10, cpu=2, gib=8), kind("m5.xlarge", 0.12, cpu=4, gib=16))
+    (answer,) = quote(snapshot(types=types), [profile("cpu", cpu=2, gib=8)])
+    assert (answer.usd_per_hour_micro, answer.node_usd_per_hour_micro) == (100_000, 100_000)
+    assert (answer.least_usd_per_hour_micro, answer.most_usd_per_hour_micro) == (60_000, 100_000)
+
+
+def test_a_seat_that_exists_has_one_price():
+    (answer,) = quote(snapshot(types=TYPES, seats=[seat("c1", A100)]), [ONE_A100])
+    prices = (answer.least_usd_per_hour_micro, answer.most_usd_per_hour_micro)
+    assert prices == (answer.usd_per_hour_micro,) * 2 == (1_000_000,) * 2
+
+
+@pytest.mark.parametrize("seats", [[], [seat("c1", L4)]])
+def test_the_risk_is_that_of_the_pool_or_what_the_policy_assumes(seats):
+    policy = Policy(prior_interruptions_per_hour=0.25)
+    on_demand = replace(ONE_L4, slug="od", capacity=CapacityPolicy.ON_DEMAND)
+    world = snapshot(types=TYPES, seats=seats)
+    answers = quote(world, [ONE_L4, on_demand], policy)
+    assert [answer.interruptions_per_hour for answer in answers] == [0.25, 0.0]
+    known = replace(L4.offerings[0], interruptions_per_hour=0.5)
+    types = (replace(L4, offerings=(known,)),)
+    there = [replace(each, interruptions_per_hour=0.5) for each in seats]
+    (answer,) = quote(snapshot(types=types, seats=there), [ONE_L4], policy)
+    assert answer.interruptions_per_hour == 0.5
+
+
+def test_room_on_a_node_without_the_right_labels_is_no_seat():
+    """Seats are looked at by kind; a label that only one of them has tells them apart."""
+    nodes = [seat("c1", CPU), seat("c2", CPU, labels={"disk": "fast"})]
+    who = session("s", cpu=1, node_labels=(("disk", "fast"),))
+    (placement,) = solve(snapshot([who], TYPES, nodes)).placements
+    assert placement.place == "c2"
+
+
+@drawn
+@given(worlds(most_sessions=0), st.lists(sessions("probe"), min_size=1, max_size=4))
+def test_a_quote_is_what_the_planner_does_with_such_a_session(world, probes):
+    profiles = [as_profile(probe, number) for number, probe in enumerate(probes)]
+    for wanted, answer in zip(profiles, quote(world, profiles), strict=True):
+        request = SessionRequest(
+            uid="next",
+            user="",
+            resources=wanted.resources,
+            requirements=replace(wanted.requirements, tolerations=SESSION_TOLERATIONS),
+        )
+        plan = solve(replace(world, waiting=(request,)))
+        assert answer.possible == (not plan.refused)
+        for claim in plan.claims:
+            assert answer.seat == "new-node"
+            sold = claim.offerings[0]
+            assert (answer.instance_type, answer.zone) == (sold.instance_type, sold.zone)
+            assert answer.node_usd_per_hour_micro == sold.usd_per_hour_micro
+        for placement in plan.placements if not plan.claims else ():
+            node = next(each for each in world.seats if each.place == placement.place)
+            assert answer.seat == ("now" if node.ready else "in-flight")
+            assert answer.node_usd_per_hour_micro == node.usd_per_hour_micro
+        assert not plan.refused or plan.refused[0].message.startswith(answer.reason)
+
+
+def as_profile(probe, number):
+    needs, size = probe.requirements, probe.resources
+    return Profile(
+        slug=str(number),
+        display_name="",
+        gpus=size.gpus,
+        cpu_guarantee_millicpu=size.cpu_millicpu,
+        memory_guarantee_bytes=size.memory_bytes,
+        gpu_models=needs.gpu_models,
+        gpu_memory_gib=needs.gpu_memory_gib,
+        zones=needs.zones,
+        capacity=needs.capacity,
+        max_usd_per_hour_micro=needs.max_usd_per_hour_micro,
+    )
 
 
 def test_five_quotes_beside_a_hundred_nodes_are_quick():

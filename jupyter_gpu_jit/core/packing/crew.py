@@ -1,4 +1,4 @@
-"""Who may move: the nodes of a snapshot with those who sit there, and whom each node serves.
+"""Who may move: the nodes of a snapshot with those who sit there.
 
 Called by repack.py.
 """
@@ -6,11 +6,10 @@ Called by repack.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..model import Offering, Seat, SessionRequest
-from .seats import serves
 from .shapes import Shape, group, in_order
 
 
@@ -74,28 +73,3 @@ class Crew:
         return tuple(
             shape for price in sorted(of_price) for shape in group(in_order(of_price[price]))
         )
-
-
-# Everything of a seat that says whom it serves, besides its labels.
-_OF_PLACE = ("place", "node_name", "residual", "labels")
-_KIND = tuple(each.name for each in fields(Seat) if each.name not in _OF_PLACE)
-
-
-class Served:
-    """Which shapes each seat serves, room aside; like seats are asked once."""
-
-    def __init__(self, shapes: Sequence[Shape]) -> None:
-        self._shapes = tuple(enumerate(shapes))
-        self._picky = any(s.needs.node_labels or s.needs.node_terms or s.needs.node for s in shapes)
-        self._known: dict[Hashable, int] = {}
-
-    def by(self, seat: Seat) -> int:
-        """A bit mask over the shapes."""
-        key: list[Hashable] = [getattr(seat, name) for name in _KIND]
-        if self._picky:
-            key += [seat.place, seat.node_name, tuple(sorted(seat.labels.items()))]
-        mask = self._known.get(tuple(key))
-        if mask is None:
-            mask = sum(1 << i for i, shape in self._shapes if serves(shape, seat))
-            self._known[tuple(key)] = mask
-        return mask

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .alone import cheapest_for_one
 from .columns import Columns, singles
 from .diving import FEW, dive
 from .exact import settle
@@ -70,6 +71,8 @@ def pack(problem: Problem, *, hints: Iterable[Pattern] = (), steps: int = FIRST_
     planned as well as counted searches can. ``hints`` are patterns of an earlier answer; those
     that no longer fit are ignored, and with good ones the greedy plan is left out.
     """
+    if int(problem.demand.sum()) == 1:
+        return _alone(problem)
     hints = list(hints)
     served = _can_be_served(problem)
     first = _greedily(problem) if served is None or not hints else None
@@ -80,6 +83,22 @@ def pack(problem: Problem, *, hints: Iterable[Pattern] = (), steps: int = FIRST_
     inner = problem if (served == problem.demand).all() else replace(problem, demand=served)
     answer = _Work(inner, first, hints, steps).answer()
     return replace(answer, unserved=tuple((problem.demand - served).tolist()))
+
+
+def _alone(problem: Problem) -> Answer:
+    load = cheapest_for_one(problem)
+    if load is None:
+        return Answer((), tuple(problem.demand.tolist()), 0, 0, True)
+    cost = problem.cost([load])
+    return Answer(
+        loads=(load,),
+        unserved=(0,) * problem.shapes,
+        cost=cost,
+        lower_bound=cost,
+        proven=True,
+        patterns=((load.bin, load.counts),),
+        duals=np.asarray(problem.demand * cost, dtype=np.float64),
+    )
 
 
 def _can_be_served(problem: Problem) -> Ints | None:

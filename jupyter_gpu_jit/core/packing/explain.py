@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..gpus import compute_capability_tenths
 from ..model import Offering, Refusal, Resources
 from ..quantity import format_usd
-from ..requirements import CapacityPolicy
+from ..requirements import CapacityPolicy, Requirements
+from ..same import Same
 from . import hardware as h
 from . import market as m
 from .market import Entry, pool_failures, share_micro, type_failures
@@ -74,6 +76,21 @@ class _Miss:
     entry: Entry
     pool: Offering
     failed: tuple[str, ...]
+
+
+def explained(entries: tuple[Entry, ...], shape: Shape) -> Explanation:
+    """The same as ``explain``, kept for the catalogues and shapes asked about last: a hub's
+    profiles are quoted again and again.
+    """
+    return _explanations(Same(entries))(shape.size, shape.needs)
+
+
+@lru_cache(maxsize=2)
+def _explanations(known: Same[tuple[Entry, ...]]) -> Callable[..., Explanation]:
+    def work_out(size: Resources, needs: Requirements) -> Explanation:
+        return explain(Shape(size, needs, ()), known.value)
+
+    return lru_cache(maxsize=256)(work_out)
 
 
 def explain(shape: Shape, entries: Sequence[Entry]) -> Explanation:

@@ -23,7 +23,7 @@ import numpy as np
 from ...errors import Defect
 from ..model import PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
-from .crew import Crew, Node, Served
+from .crew import Crew, Node
 from .fillings import open_market, sizes
 from .keeping import Choice, Standing, choose
 from .limits import Row, limits_of
@@ -31,7 +31,8 @@ from .listing import offerings_for
 from .market import entries
 from .policy import DEFAULT, Policy
 from .problem import Load
-from .seats import with_rates
+from .seats import serves, with_rates
+from .served import Served
 from .spread import crowded
 
 REPACK_STEPS = 30
@@ -251,11 +252,11 @@ class _Repack:
 
     def _groups(self) -> list[_Group]:
         """Nodes by cost, room, whom they serve, and what they hold; by their first place."""
-        served = Served(self.shapes)
+        served = Served(self.shapes, serves)
         found: dict[Hashable, _Group] = {}
         for node in self.crew.nodes:
             cost, risk = self._cost(node), self.costs.of_session(node.sold)
-            holds, mask = self._holds(node), served.by(node.seat)
+            holds, mask = self._holds(node), served.mask(node.seat)
             key = (cost, risk, node.seat.residual, mask, holds, node.may_end)
             found.setdefault(key, _Group([], cost, risk, holds, mask)).nodes.append(node)
         return list(found.values())

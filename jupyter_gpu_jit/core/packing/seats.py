@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..model import Placement, Resources, Seat, SessionRequest
 from ..pricing import session_share_micro
 from ..requirements import Requirements, Taint, untolerated
 from ..wire import UNREGISTERED_TAINT
+from .fillings import sizes, vector
 from .hardware import hardware_failures, of_seat
 from .policy import Policy
+from .served import Served
 from .shapes import Shape
 
 READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
@@ -81,8 +85,14 @@ class Seating:
         self.room = {seat.place: seat.residual for seat in ranked}
         self._by_place = {seat.place: seat for seat in ranked}
         self._ranked = {ready: [s for s in ranked if s.ready is ready] for ready in (True, False)}
-        self._shape_of = {s.uid: shape for shape in shapes for s in shape.sessions}
-        self._stranded = {id(shape): is_stranded(shape) for shape in shapes}
+        self._rooms = {
+            ready: sizes([seat.residual for seat in those]) for ready, those in self._ranked.items()
+        }
+        self._shapes = tuple(shapes)
+        self._shape_of = {s.uid: i for i, shape in enumerate(shapes) for s in shape.sessions}
+        self.served = Served(self._shapes, serves)
+        self._is_stranded = is_stranded
+        self._stranded: dict[int, bool] = {}
         self._choices: dict[tuple[bool, int], list[Seat]] = {}
         self.placements: list[Placement] = []
 
@@ -93,14 +103,25 @@ class Seating:
         return [session for group in left for session in group]
 
     def _fill_group(self, sessions: list[SessionRequest]) -> list[SessionRequest]:
-        for find, ready, reason in (
+        for find, ready, reason in self._ways():
+            sessions = [s for s in sessions if not self._seat(s, find(s, ready), reason)]
+        return sessions
+
+    def _ways(self) -> tuple[tuple[Callable[[SessionRequest, bool], Seat | None], bool, str], ...]:
+        return (
             (self._own, True, READY),
             (self._cheapest, True, READY),
             (self._own, False, KEPT),
             (self._cheapest, False, IN_FLIGHT),
-        ):
-            sessions = [s for s in sessions if not self._seat(s, find(s, ready), reason)]
-        return sessions
+        )
+
+    def first(self, session: SessionRequest) -> Placement | None:
+        """Where it would go if it came next and alone; takes nothing."""
+        for find, ready, reason in self._ways():
+            seat = find(session, ready)
+            if seat is not None:
+                return Placement(session=session.uid, place=seat.place, reason=reason)
+        return None
 
     def _seat(self, session: SessionRequest, seat: Seat | None, reason: str) -> bool:
         if seat is None:
@@ -115,22 +136,34 @@ class Seating:
         if seat is None or seat.ready is not ready:
             return None
         fits = session.resources.fits_in(self.room[seat.place])
-        return seat if fits and serves(self._shape_of[session.uid], seat) else None
+        return seat if fits and self.served.serves(self._shape_of[session.uid], seat) else None
 
     def _cheapest(self, session: SessionRequest, ready: bool) -> Seat | None:
         """The first of the shape's seats that holds one more; full ones leave its list for good."""
         shape = self._shape_of[session.uid]
-        key = (ready, id(shape))
+        key = (ready, shape)
         if key not in self._choices:
             # Reversed, so that dropping the cheapest is a pop from the end.
-            self._choices[key] = [s for s in reversed(self._ranked[ready]) if serves(shape, s)]
+            self._choices[key] = self._roomy(shape, ready)[::-1]
         seats = self._choices[key]
-        while seats and not self._holds(shape, seats[-1]):
+        while seats and not (
+            self.served.serves(shape, seats[-1]) and self._holds(shape, seats[-1])
+        ):
             seats.pop()
         return seats[-1] if seats else None
 
-    def _holds(self, shape: Shape, seat: Seat) -> bool:
-        room = self.room[seat.place]
-        if not shape.size.fits_in(room):
+    def _roomy(self, shape: int, ready: bool) -> list[Seat]:
+        """Seats that had room for one at the start, the cheapest first."""
+        enough = (self._rooms[ready] >= vector(self._shapes[shape].size)).all(axis=1)
+        return [self._ranked[ready][row] for row in np.flatnonzero(enough).tolist()]
+
+    def _holds(self, shape: int, seat: Seat) -> bool:
+        room, asked = self.room[seat.place], self._shapes[shape]
+        if not asked.size.fits_in(room):
             return False
-        return not shape.cpu_only or room.gpus <= 0 or self._stranded[id(shape)]
+        return not asked.cpu_only or room.gpus <= 0 or self._may_idle(shape)
+
+    def _may_idle(self, shape: int) -> bool:
+        if shape not in self._stranded:
+            self._stranded[shape] = self._is_stranded(self._shapes[shape])
+        return self._stranded[shape]

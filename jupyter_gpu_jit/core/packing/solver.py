@@ -5,13 +5,13 @@ Pure: equal snapshots, in whatever order their parts come, give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..model import Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
 from .engine import FIRST_STEPS, Answer, pack
-from .explain import SEAT_MAY_FREE, Explanation, explain, held_back, over_budget
+from .explain import SEAT_MAY_FREE, Explanation, explained, held_back, over_budget
 from .fillings import Filling, Market, open_market
 from .groups import with_groups
 from .limits import is_limited, limits_of, why_limited
@@ -20,7 +20,8 @@ from .market import Entry, entries, is_stranded
 from .memory import recalled, remembered
 from .policy import DEFAULT, EMPTY, Policy, Warm
 from .problem import Ints, Load
-from .seats import Seating, serves, with_rates
+from .seats import Seating, with_rates
+from .served import Served
 from .shapes import group, in_order
 from .solution import Solution, with_refusals
 from .spread import crowded
@@ -86,8 +87,39 @@ def _work_out(
         )
     limits = limits_of(snapshot, policy.node_costs, eligible)
     market = open_market(eligible, shapes, limits)
-    buying = _Buying(snapshot, policy, eligible, market, warm=warm, steps=steps)
+    buying = _Buying(snapshot, policy, eligible, market, seating.served, warm=warm, steps=steps)
     return buying.solution(seating, left)
+
+
+class OneByOne:
+    """Each of these sessions as if it alone came next, by the same steps; for quotes.
+
+    Solutions have no bound. What does not depend on the session is done once.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        eligible: tuple[Entry, ...],
+        sessions: Sequence[SessionRequest],
+    ) -> None:
+        snapshot = replace(snapshot, waiting=(), seats=with_rates(snapshot.seats, policy))
+        shapes = group(in_order(sessions))
+        self.seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))
+        limits = limits_of(snapshot, policy.node_costs, eligible)
+        market = open_market(eligible, shapes, limits)
+        self._buying = _Buying(
+            snapshot, policy, eligible, market, self.seating.served, warm=EMPTY, steps=0
+        )
+
+    def solution(self, session: SessionRequest) -> Solution:
+        """A seat, a claim or a reason."""
+        found = self.seating.first(session)
+        if found is not None:
+            return Solution(Plan(placements=(found,)))
+        _, claims, reasons, _ = self._buying.bought({session.uid})
+        return Solution(Plan(claims=claims), reasons)
 
 
 def _sorted(placements: Sequence[Placement]) -> tuple[Placement, ...]:
@@ -101,6 +133,9 @@ def _budget(snapshot: Snapshot) -> int | None:
     return snapshot.max_usd_per_hour_micro - sum(s.usd_per_hour_micro for s in snapshot.seats)
 
 
+_Bought = tuple[Answer, tuple[PlannedClaim, ...], dict[str, Explanation], tuple[str, ...]]
+
+
 @dataclass
 class _Buying:
     """The second half of a solve: nodes for whom no seat exists."""
@@ -109,21 +144,15 @@ class _Buying:
     policy: Policy
     eligible: tuple[Entry, ...]
     market: Market
+    served: Served
     warm: Warm
     steps: int
     queues: list[list[str]] = field(default_factory=list)
     _listed: dict[tuple[int, Filling], tuple[Offering, ...]] = field(default_factory=dict)
 
     def solution(self, seating: Seating, left: Sequence[SessionRequest]) -> Solution:
-        waiting = {session.uid for session in left}
-        self.queues = [
-            [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
-        ]
-        budget = _budget(self.snapshot)
-        packed, notes = self._spread_out(self._packed(budget), budget)
-        claims = within(self._claims(packed), budget)
+        packed, claims, reasons, notes = self.bought({session.uid for session in left})
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
-        reasons = self._reasons(budget, packed)
         price = total_usd_per_hour_micro(c.offerings[0] for c in claims)
         cost = self._cost(claims)
         bound = min(self._bound(packed), cost)
@@ -139,6 +168,16 @@ class _Buying:
             notes=(*packed.notes, *notes),
         )
         return Solution(plan, reasons)
+
+    def bought(self, waiting: Container[str]) -> _Bought:
+        """New nodes for those, and why the others get none."""
+        self.queues = [
+            [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
+        ]
+        budget = _budget(self.snapshot)
+        packed, notes = self._spread_out(self._packed(budget), budget)
+        claims = within(self._claims(packed), budget)
+        return packed, claims, self._reasons(budget, packed), notes
 
     def _packed(self, budget: int | None) -> Answer:
         problem = self.market.problem([len(queue) for queue in self.queues], budget)
@@ -227,8 +266,11 @@ class _Buying:
             return why_limited(self.market.limits, uses, bought)
         if prices and cap is not None and money_left is not None:
             return over_budget(min(prices), money_left, cap)
-        why = explain(shape, self.market.entries)
-        if any(shape.size.fits_in(s.total) and serves(shape, s) for s in self.snapshot.seats):
+        why = explained(self.market.entries, shape)
+        if any(
+            shape.size.fits_in(seat.total) and self.served.serves(index, seat)
+            for seat in self.snapshot.seats
+        ):
             return replace(why, temporary=True, alternative=why.alternative or SEAT_MAY_FREE)
         return why
 

@@ -34,8 +34,23 @@
     return "All of " + node + ".";
   }
 
+  function often(perHour) {
+    const hours = 1 / perHour;
+    return hours < 48 ? Math.max(1, Math.round(hours)) + " h" : Math.round(hours / 24) + " days";
+  }
+
+  /* What may come differently: another node in its place, or the cloud taking it back. */
+  function terms(quote) {
+    const texts = [place(quote)];
+    const most = quote.most_usd_per_hour_micro;
+    if (most > quote.usd_per_hour_micro) texts.push("At most " + money(most) + " if another node has to be taken.");
+    const rate = quote.interruptions_per_hour;
+    if (rate > 0) texts.push("The cloud is expected to take such a node back about every " + often(rate) + ".");
+    return texts.join(" ");
+  }
+
   function show(card, quote) {
-    card.querySelector('[data-quote="place"]').textContent = quote && quote.possible ? place(quote) : "";
+    card.querySelector('[data-quote="place"]').textContent = quote && quote.possible ? terms(quote) : "";
     const price = card.querySelector('[data-quote="price"]');
     const waiting = card.querySelector('[data-quote="wait"]');
     if (!quote) {

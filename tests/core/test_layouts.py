@@ -16,6 +16,7 @@ from jupyter_gpu_jit.core.layouts import (
     layouts_of,
     room_of,
     room_on,
+    unit_memory_gib,
     units,
     whole,
 )
@@ -83,6 +84,12 @@ def test_units_are_gpus_times_what_the_layout_makes_of_each():
 def test_a_layout_that_a_type_cannot_have_gives_no_room():
     assert units(KINDS["g6.xlarge"], "mig-1g.5gb") == 0
     assert room_of(KINDS["g6.xlarge"], "mig-1g.5gb") == Resources()
+
+
+@pytest.mark.parametrize("name", ["mig-9g.5gb", "time-sliced-0", "mig-", "half"])
+def test_a_name_that_is_no_layout_has_units_without_memory(name):
+    assert unit_memory_gib(name, 80) == 0
+    assert units(KINDS["p4de.24xlarge"], name) == 0
 
 
 def test_a_layout_changes_the_count_of_gpus_and_nothing_else():

@@ -11,8 +11,9 @@ from packing_worlds import kind, launched, places, refusal, seat, session, snaps
 
 from jupyter_gpu_jit.core.gpus import MODELS, compute_capability_tenths
 from jupyter_gpu_jit.core.layouts import WHOLE, layout_named, layouts_of
-from jupyter_gpu_jit.core.model import InstanceType, Plan, Seat, SessionRequest
+from jupyter_gpu_jit.core.model import InstanceType, Plan, Resources, Seat, SessionRequest
 from jupyter_gpu_jit.core.packing import solve
+from jupyter_gpu_jit.core.packing.shapes import how_many
 from jupyter_gpu_jit.core.quantity import GIB
 from jupyter_gpu_jit.core.requirements import NVIDIA, NVIDIA_GRID, GpuShare
 
@@ -48,6 +49,11 @@ def test_who_needs_no_volume_does_not_mind_a_node_full_of_them():
     packed = having(kind("few.large", 1.0, cpu=64, gib=256), volumes=1)
     waiting = [wanting(session("home"), volumes=1), session("none")]
     assert len(set(places(solve(snapshot(waiting, [packed]))).values())) == 1
+
+
+def test_a_node_that_lacks_what_nobody_asks_for_holds_nobody_all_the_same():
+    overdrawn = Resources(cpu_millicpu=8000, memory_bytes=8 * GIB, pods=9, volumes=-1)
+    assert how_many(session("s").resources, overdrawn, 5) == 0
 
 
 # --- what a type is ----------------------------------------------------------------------------

@@ -186,6 +186,11 @@ def test_a_cpu_session_may_idle_a_gpu_when_no_cpu_type_can_serve_it():
     assert launched(solve(snapshot([big], TYPES))) == [("p4d.24xlarge", 1)]
 
 
+def test_cpu_sessions_that_no_other_node_serves_sit_beside_idle_gpus():
+    crowd = [session("a"), session("b")]
+    assert places(solve(snapshot(crowd, (L4,), [seat("gpu", L4)]))) == {"a": "gpu", "b": "gpu"}
+
+
 def test_cpu_sessions_ride_along_on_a_new_node_with_room():
     types = (kind("m5.xlarge", 1.0), kind("g6.xlarge", 0.3, gpus=1, cpu=8, model="L4"), A100)
     assert launched(solve(snapshot([l4("a"), session("b")], types))) == [("g6.xlarge", 2)]

@@ -22,7 +22,7 @@ from .fills import Grid, distinct
 from .master import Duals, Master
 from .pool import Pool
 from .problem import Bools, Floats, Ints, Load, Problem
-from .proof import QUICK, prove
+from .proof import QUICK, THOROUGH, Effort, prove
 from .search import Pricer
 
 THRESHOLDS = (0.999, 0.75, 0.5, 0.25)
@@ -31,6 +31,7 @@ _PER_BIN, _PER_ROUND = 3, 300
 # What a column must gain, in micro-USD per hour and for its price, to count as more than noise.
 _NOISE, _IMPROVES = 10.0, 1e-6
 _WAYS = 3
+_CERTIFICATE = replace(THOROUGH, limited=1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +141,12 @@ class _Search:
                 break
             self.uses, duals = answer
             if not self._grow(duals, 16 if number < 1 else 6) and not self._prove(duals):
-                return duals
+                break
             answer = master.solve()
         if answer is None:
             return None
         self.uses, duals = answer
-        self._prove(duals)
+        self._prove(duals, _CERTIFICATE)
         return duals
 
     def _grow(self, duals: Duals, rounds: int) -> bool:
@@ -167,7 +168,7 @@ class _Search:
         prices = problem.costs + duals.limits + duals.rows @ problem.rows
         return np.asarray(np.maximum(prices - self.standing.all_holds @ duals.shapes, 1.0))
 
-    def _prove(self, duals: Duals) -> bool:
+    def _prove(self, duals: Duals, effort: Effort = QUICK) -> bool:
         """Raise the bound if these duals can; whether there are new columns.
 
         Nodes that are there are bins that hold something of worth.
@@ -175,7 +176,7 @@ class _Search:
         problem = self.standing.all_bins
         worth = np.ceil(self.standing.all_holds @ duals.shapes).astype(np.int64)
         shifted = replace(problem, costs=problem.costs - worth)
-        found = prove(Pricer(Grid(shifted)), duals, QUICK)
+        found = prove(Pricer(Grid(shifted)), duals, effort)
         self.bound = max(self.bound, found.value)
         bins, counts = [bin_ for bin_, _ in found.patterns], [each for _, each in found.patterns]
         return self.pool.add(bins, counts) > 0

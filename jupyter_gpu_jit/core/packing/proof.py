@@ -33,12 +33,17 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard to look: fillings within ``tolerance`` of their price are let pass."""
+    """How hard to look: fillings within ``tolerance`` of their price are let pass.
+
+    At most ``bins`` that may be bought freely are searched, and for ``limited`` others the best
+    multipliers are found.
+    """
 
     tolerance: float = 0.0005
     rounds: int = 40
     states: int = 20_000
     bins: int = 400
+    limited: int = 0
 
 
 QUICK = Effort(tolerance=0.003, rounds=25, states=4_000, bins=24)
@@ -55,6 +60,12 @@ def prove(pricer: Pricer, duals: Duals, effort: Effort = THOROUGH) -> Bound:
     ceilings = pricer.ceilings(worth, np.maximum(aim, 1.0), effort.rounds)
     free = problem.limits >= UNLIMITED
     patterns = _sharpened(pricer, worth, aim, ceilings=ceilings, effort=effort, free=free)
+    if effort.limited:
+        dear = aim + duals.limits * (1 + effort.tolerance)
+        over = np.flatnonzero((ceilings > dear) & ~free)
+        order = over[np.argsort(dear[over] - ceilings[over], kind="stable")]
+        for bin_ in order[: effort.limited].tolist():
+            ceilings[bin_] = min(ceilings[bin_], pricer.sharpen(bin_, worth[bin_]))
     theta = _theta(problem, ceilings - rent, free)
     surplus = _surplus(problem, (ceilings - rent) / theta, free)
     return Bound(_total(problem, duals, theta, surplus), theta, tuple(patterns))

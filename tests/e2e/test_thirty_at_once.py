@@ -111,7 +111,7 @@ async def planned(real: Real) -> Plan:
     snapshot = build(
         pods=pods, nodes=[], claims=[], instance_types=instance_types(), now=time.time()
     )
-    return solve(snapshot, Policy())
+    return solve(snapshot, SETTINGS.policy)
 
 
 async def pods_of(real: Real) -> list[dict[str, Any]]:

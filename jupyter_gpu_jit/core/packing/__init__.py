@@ -2,6 +2,7 @@
 
 Called by the provisioner (``solve``) and by the service (``quote``). The first answer and a
 settled one are two calls with different ``steps``; ``warm`` hands on what an earlier plan found.
+For sessions that run already there is ``repack.repack``: whom to move, and which nodes to end.
 Under it lies an engine that knows only numbers (``engine.pack`` on a ``problem.Problem``).
 """
 

@@ -273,6 +273,12 @@ def test_a_node_is_filled_once_however_many_fillings_are_offered():
     assert (nodes.tolist(), rest.tolist()) == ([0], [1, 2])
 
 
+def test_columns_that_only_the_certificate_finds_do_no_harm():
+    found = crowd_on_nodes_of_their_own(80)
+    check(found, found.repack(steps=0))
+    check(found, found.repack(steps=1))
+
+
 # --- whatever the world --------------------------------------------------------------------------
 
 PRICES = (None, 0, 2_000, 20_000, 200_000)

@@ -147,6 +147,8 @@ class _Search:
             return None
         self.uses, duals = answer
         self._prove(duals, _CERTIFICATE)
+        # What the certificate found has come too late to be used.
+        self.uses = np.pad(self.uses, (0, len(self.pool) - len(self.uses)))
         return duals
 
     def _grow(self, duals: Duals, rounds: int) -> bool:

@@ -178,6 +178,7 @@ def request(what: Json, cpu: int, memory: int, gpus: int) -> str:
         "server": "",
         "profile": what["profile"],
         "group": "",
+        "group_policy": {"together": "zone", "all_or_none": False, "size": 0},
         "resources": {
             "cpu_millicpu": cpu,
             "memory_bytes": memory * GIB,

@@ -282,3 +282,36 @@ def test_of_many_bins_the_promising_ones_are_filled():
     rooms = [[10 + n] for n in range(59)] + [[100]]
     costs = [100 + n for n in range(59)] + [150]
     assert pack(problem([[5], [7]], [6, 10], rooms, costs), steps=0).cost == 150
+
+
+def one_per_node(large_room: int = 64_000):
+    """Ten of whom a node holds one, and forty anyhow; bins of three sizes at the same rate."""
+    return problem(
+        [[1_000, 1], [1_000, 0]],
+        [10, 40],
+        [[1_000, 1], [5_000, 1], [large_room, 1]],
+        [1_000, 5_000, large_room],
+    )
+
+
+def test_where_a_node_holds_one_of_us_no_bin_is_much_larger_than_a_node_s_part():
+    assert Grid(one_per_node()).sensible.tolist() == [True, True, False]
+    assert Grid(one_per_node(20_000)).sensible.all()
+    loads = pack(one_per_node(), steps=0).loads
+    assert sum(load.repeat for load in loads) >= 10
+    assert pack(one_per_node(), steps=0).cost == 50_000
+
+
+def test_a_large_bin_stays_where_somebody_fits_no_other():
+    sizes, demand = [[1_000, 1], [30_000, 0]], [40, 1]
+    rooms = [[1_000, 1], [5_000, 1], [64_000, 1]]
+    world = problem(sizes, demand, rooms, [1_000, 5_000, 64_000])
+    assert Grid(world).sensible.all()
+    assert pack(world, steps=0).unserved == (0, 0)
+
+
+def test_a_bin_of_which_all_have_the_same_is_no_reason_to_leave_any_out():
+    world = problem([[1, 1]], [3], [[4, 2], [4, 2]], [5, 6])
+    assert Grid(world).sensible.all()
+    nothing = problem([[1, 1]], [3], np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64))
+    assert Grid(nothing).sensible.tolist() == []

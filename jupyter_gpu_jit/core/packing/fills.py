@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .problem import Floats, Ints, Problem
+from .problem import Bools, Floats, Ints, Problem
 
 # Added to a room so that rounding cannot turn an exact fit into a miss, nor a miss into a fit.
 _HALF = 0.5
@@ -22,6 +22,8 @@ _HALF = 0.5
 _PLENTY = 1e9
 TINY = 1e-12
 Numbers = TypeVar("Numbers", Floats, Ints)
+# A bin with more than that many times a node's part of everything is larger than needed.
+_AMPLE = 4
 # Orders that lean to one resource; to a third or fourth gained nothing in any mix tried.
 _LEANING = 2
 
@@ -76,6 +78,27 @@ class Grid:
         leaning = [0.5 * share + 0.5 * mean for share in self.shares[:_LEANING]]
         return np.stack([mean, largest, *leaning]) + TINY
 
+    @cached_property
+    def sensible(self) -> Bools:
+        """Bins [B] that are not needlessly large.
+
+        Where every bin has equally little of something, as with "one of us per node", that says
+        how many nodes there must be, and so how much of everything else each can use. Larger bins
+        only help some nodes to more than their part, and leave the others empty.
+        """
+        every = np.ones(self.problem.bins, dtype=np.bool_)
+        needed = self.sizes @ self.problem.demand
+        least = self.rooms.min(axis=1, initial=np.inf)
+        most = self.rooms.max(axis=1, initial=0.0)
+        same, grows = (needed > 0) & (least == most), (needed > 0) & (least < most)
+        nodes = float((needed[same] / np.maximum(most[same], 1.0)).max(initial=0.0))
+        if not nodes or not grows.any():
+            return every
+        room = self.rooms[grows] * nodes
+        small = (room <= _AMPLE * needed[grows, None]).any(axis=0)
+        all_served = (self.fits[small] > 0).any(axis=0) | ~(self.fits > 0).any(axis=0)
+        return small if all_served.all() else every
+
     def worth(self, duals: Floats) -> Floats:
         """What a session is worth in each bin, less what it adds to the cost there [B,S]."""
         if self.problem.has_extra:
@@ -93,11 +116,9 @@ class Grid:
         room = self.rooms[:, bins] + _HALF
         counts = np.zeros_like(caps)
         for shape, limit in zip(ranked, most, strict=True):
-            taken = room[0] * self.per_unit[0, shape]
-            for resource in range(1, len(room)):
-                np.minimum(taken, room[resource] * self.per_unit[resource, shape], out=taken)
+            taken = (room * self.per_unit.take(shape, axis=1)).min(axis=0)
             taken = np.minimum(np.floor(taken), limit)
-            room -= taken * self.sizes[:, shape]
+            room -= taken * self.sizes.take(shape, axis=1)
             counts[every, shape] = taken
         return counts
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .fills import TINY, Grid, distinct
-from .problem import UNLIMITED, Floats, Ints, Load, Problem
+from .fills import Grid, distinct
+from .problem import UNLIMITED, Bools, Floats, Ints, Load, Problem
 
 # A filling is bought in the same round as the best one when it is worth that part of it.
 _NEARLY = 0.97
@@ -83,6 +83,8 @@ class Greedy:
 
     def _round(self) -> bool:
         bins = self.purse.affordable()
+        if self.purse.is_bottomless:
+            bins = bins[self.grid.sensible]
         caps = np.minimum(self.grid.fits[bins], self.remaining)
         useful = caps.any(axis=1)
         bins, caps = bins[useful], caps[useful]
@@ -101,8 +103,17 @@ class Greedy:
         """Bins that could be worth most for their price if one resource were all that counts."""
         if len(bins) <= _LOOKED_AT:
             return np.arange(len(bins))
-        most = (worth / (self.grid.shares[:, bins] + TINY)).max(axis=2).min(axis=0)
+        most = np.full(len(bins), np.inf)
+        for resource in self._scarce(worth > 0):
+            densest = (worth * self.grid.per_unit[resource]).max(axis=1)
+            most = np.minimum(most, densest * self.grid.rooms[resource, bins])
         return np.sort(np.argsort(-(most / self.grid.costs[bins]), kind="stable")[:_LOOKED_AT])
+
+    def _scarce(self, useful: Bools) -> list[int]:
+        """Resources that in some bin [n,S] everybody useful needs; all if there are none."""
+        others = (self.grid.sizes == 0).astype(np.float32)
+        spared = (useful.astype(np.float32) @ others.T > 0).all(axis=0)
+        return np.flatnonzero(~spared | spared.all()).tolist()
 
     def _worth(self, bins: Ints, caps: Floats) -> Floats:
         """What a session is worth in each bin [n,S]: what it would cost at best."""
@@ -144,9 +155,12 @@ class Greedy:
 
 def right_sizes(problem: Problem, bins: Ints, counts: Ints) -> Ints:
     """For each filling the cheapest bin that serves and holds it; its own unless that is dearer."""
-    holds = (problem.rooms[None] >= (counts @ problem.sizes)[:, None]).all(axis=2)
-    holds &= (counts > 0).astype(np.float32) @ (~problem.serves).astype(np.float32).T == 0
-    costs = np.where(holds, problem.costs + counts @ problem.extra.T, UNLIMITED)
+    holds = (counts > 0).astype(np.float32) @ problem.refuses == 0
+    for room, needed in zip(problem.rooms.T, (counts @ problem.sizes).T, strict=True):
+        holds &= room >= needed[:, None]
+    costs = np.where(holds, problem.costs, UNLIMITED)
+    if problem.has_extra:
+        costs = np.where(holds, problem.costs + counts @ problem.extra.T, UNLIMITED)
     every = np.arange(len(bins))
     best = costs.argmin(axis=1)
     return np.where(costs[every, best] < costs[every, bins], best, bins)

@@ -84,6 +84,11 @@ class Problem:
         return np.where(self.serves, np.minimum(alone, self.demand), 0)
 
     @cached_property
+    def refuses(self) -> NDArray[np.float32]:
+        """1 where a bin does not serve a shape [S,B]: floats, for the quickest product."""
+        return np.ascontiguousarray((~self.serves).T, dtype=np.float32)
+
+    @cached_property
     def is_free(self) -> bool:
         """Whether neither count limits nor side rows restrict what is bought."""
         return not len(self.rows) and bool((self.limits >= UNLIMITED).all())

@@ -52,6 +52,7 @@ def _hardware(
     gpu_model: str,
     gpu_memory_mib: int,
     layout: str,
+    *,
     interconnect: str,
     gpus: int,
     driver_family: str,
@@ -78,10 +79,10 @@ def of_type(kind: InstanceType, layout: str) -> Hardware:
         kind.gpu_model,
         kind.gpu_memory_mib,
         layout,
-        kind.gpu_interconnect,
-        kind.allocatable.gpus,
-        kind.driver_family,
-        kind.efa_interfaces,
+        interconnect=kind.gpu_interconnect,
+        gpus=kind.allocatable.gpus,
+        driver_family=kind.driver_family,
+        efa_interfaces=kind.efa_interfaces,
     )
 
 
@@ -92,10 +93,10 @@ def of_seat(seat: Seat) -> Hardware:
         seat.gpu_model,
         seat.gpu_memory_mib,
         seat.layout,
-        seat.gpu_interconnect,
-        seat.total.gpus,
-        seat.driver_family,
-        seat.efa_interfaces,
+        interconnect=seat.gpu_interconnect,
+        gpus=seat.total.gpus,
+        driver_family=seat.driver_family,
+        efa_interfaces=seat.efa_interfaces,
     )
 
 

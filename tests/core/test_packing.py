@@ -26,6 +26,10 @@ from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core.model import Plan, Resources
 from jupyter_gpu_jit.core.nodes import NODE_TAINTS, node_labels, node_taints
 from jupyter_gpu_jit.core.packing import EMPTY, SETTLE_STEPS, Policy, Warm, solve
+from jupyter_gpu_jit.core.packing.fillings import open_market
+from jupyter_gpu_jit.core.packing.market import entries
+from jupyter_gpu_jit.core.packing.memory import recalled, remembered
+from jupyter_gpu_jit.core.packing.shapes import group
 from jupyter_gpu_jit.core.requirements import (
     CapacityPolicy,
     LabelRequirement,
@@ -640,3 +644,15 @@ def test_a_refusal_is_found_by_its_session():
     plan = solve(snapshot([l4("a"), session("b", 9)], TYPES))
     assert refusal(plan, "b").reason == "TooLarge"
     assert places(plan).keys() == {"a"}
+
+
+def test_patterns_of_shapes_that_are_gone_are_not_recalled():
+    def market(uid, cpu):
+        return open_market(entries(TYPES, Policy()), group([session(uid, gpus=1, cpu=cpu)]))
+
+    then, now = market("a", 1), market("b", 2)
+    number = next(i for i, each in enumerate(then.bins) if each.entry.type == T4)
+    assert T4 in [each.entry.type for each in now.bins]
+    kept = remembered(then, [(number, (1,))])
+    assert list(recalled(then, kept)) == [(number, (1,))]
+    assert list(recalled(now, kept)) == []

@@ -28,6 +28,7 @@ from .hub_process import HubProcess
 from .hub_settings import LOGIN, REAL, SIMULATED, HubSettings
 from .logs import log_to
 from .plane import Connect, Plane, Say, memory_plane, real_plane
+from .ports import free_ports
 from .processes import Addresses, Host
 from .threads import in_thread
 from .watchdog import Watchdog
@@ -249,13 +250,3 @@ def public_port(port: int) -> int:
                 reason="PortTaken",
             ) from None
     return port
-
-
-def free_ports(count: int) -> list[int]:
-    """Different free loopback ports."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -125,6 +125,7 @@ class PodRun:
             await self._supervise(process, address)
         finally:
             process.kill()
+            await process.wait()
 
     async def _pull(self) -> None:
         image = self._container.get("image") or "the default image"

@@ -20,7 +20,7 @@ from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.errors import Rejected, Unavailable
 from jupyter_gpu_jit.local import tether
 from jupyter_gpu_jit.local.control_plane import ControlPlane
-from jupyter_gpu_jit.local.demo import free_ports
+from jupyter_gpu_jit.local.ports import free_ports
 from jupyter_gpu_jit.ports import PODS
 
 USERS = [f"waits-{number}" for number in range(6)]

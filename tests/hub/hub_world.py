@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.model import SessionStatus
 from jupyter_gpu_jit.errors import NotFound
 from jupyter_gpu_jit.local.http_api import KubernetesApi
+from jupyter_gpu_jit.local.ports import free_ports
 from jupyter_gpu_jit.ports import PODS
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 
@@ -104,12 +104,6 @@ async def eventually(read, condition=bool, *, seconds=15.0, what=""):
             return value
         assert time.monotonic() < deadline, f"never {what or 'so'}: {value!r}"
         await asyncio.sleep(0.03)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def container(**status: Any) -> dict[str, Any]:
@@ -195,7 +189,7 @@ class World:
     def __init__(self, folder: Path, more: dict[str, dict[str, Any]] | None = None) -> None:
         self.folder = folder
         self.more = more or {}
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}/hub/"
         self.token, self.service_token = secrets.token_hex(16), secrets.token_hex(16)
         self.cluster = MemoryCluster(SystemClock(), RandomIds())

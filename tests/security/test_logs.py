@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_world import World, eventually, free_port
+from hub_world import World, eventually
 
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.adapters.kubernetes_errors import error_of
 from jupyter_gpu_jit.errors import Rejected, Unavailable
 from jupyter_gpu_jit.hub.redaction import Shortening, install
+from jupyter_gpu_jit.local.ports import free_ports
 from jupyter_gpu_jit.ports import PODS
 
 MOST = 256
@@ -33,7 +34,7 @@ def test_an_error_of_the_api_server_is_at_most_256_characters(code: int) -> None
 
 
 async def test_a_broken_connection_names_the_request_and_no_token() -> None:
-    server = f"http://127.0.0.1:{free_port()}"
+    server = f"http://127.0.0.1:{free_ports(1)[0]}"
     cluster = KubernetesCluster.connect(server=server, token=PLANTED)
     try:
         with pytest.raises(Unavailable, match="/api/v1/pods") as caught:

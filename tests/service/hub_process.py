@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from jupyter_gpu_jit.local.ports import free_ports
 
 SCOPE = "custom:gpu-jit:control"
 READ_SCOPE = "custom:gpu-jit:read"
@@ -94,7 +95,7 @@ class Hub:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self.api_url = f"http://127.0.0.1:{self.port}/hub/api"
         self.service_token, self.other_token, self.driver_token = (
             secrets.token_hex(32) for _ in range(3)
@@ -181,9 +182,3 @@ def wait_for(condition, *, seconds: float = 60.0):
             return found
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
-import socket
 import ssl
 import subprocess
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 
 from ...errors import Defect, NotFound, Unavailable
 from .. import tether
+from ..ports import free_ports
 from . import pki
 from .parts import Ports, Setup
 
@@ -28,7 +27,6 @@ POLL_SECONDS = 0.05
 GRACE_SECONDS = 0.0  # what they would save on the way out ends with the plane
 TOKEN_LIFETIME = "8760h"
 # Below the range from which the kernel takes ports for outgoing connections.
-_PORTS = range(20_000, 32_000)
 
 
 class ControlPlane:
@@ -50,7 +48,7 @@ class ControlPlane:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        self._setup = Setup(folder, programs, _free_ports(), pki.make(folder), audit=audit)
+        self._setup = Setup(folder, programs, Ports(*free_ports(3)), pki.make(folder), audit=audit)
         self._kwok = kwok
         self._environment = {"HOME": str(folder), "PATH": os.defpath, **(environment or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -215,21 +213,3 @@ def _kubectl_error(arguments: tuple[str, ...], said: str) -> Exception:
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1][:500] if lines else "it said nothing"
-
-
-def _free_ports() -> Ports:
-    found: list[int] = []
-    while len(found) < 3:
-        port = random.choice(_PORTS)
-        if port not in found and _is_free(port):
-            found.append(port)
-    return Ports(*found)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

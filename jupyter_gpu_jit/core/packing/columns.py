@@ -116,10 +116,10 @@ class Columns:
         return self.pool.add(bins[:_PER_ROUND].tolist(), list(counts[:_PER_ROUND])) > 0
 
 
-def bin_prices(problem: Problem, duals: Duals) -> Floats:
-    """What a node of each bin costs with what its limits are worth; never 0."""
+def bin_prices(problem: Problem, duals: Duals, held: Floats | float = 0.0) -> Floats:
+    """What a node of each bin costs with what its limits are worth, less what it holds; never 0."""
     prices = problem.costs + duals.limits + duals.rows @ problem.rows
-    return np.asarray(np.maximum(prices, 1.0))
+    return np.asarray(np.maximum(prices - held, 1.0))
 
 
 def singles(grid: Grid) -> tuple[Ints, Floats]:

@@ -81,7 +81,8 @@ def pack(problem: Problem, *, hints: Iterable[Pattern] = (), steps: int = FIRST_
     if served is None or not served.any():
         return Answer((), tuple(problem.demand.tolist()), 0, 0, True)
     inner = problem if (served == problem.demand).all() else replace(problem, demand=served)
-    answer = _Work(inner, first, hints, steps).answer()
+    one = int(served.sum()) == 1
+    answer = _alone(inner) if one else _Work(inner, first, hints, steps).answer()
     return replace(answer, unserved=tuple((problem.demand - served).tolist()))
 
 
@@ -146,14 +147,12 @@ class _Work:
 
     def answer(self) -> Answer:
         """Improve, prove, check."""
-        if int(self.problem.demand.sum()) > 1:
-            try:
-                self._improve()
-            except Unsolved:
-                self.notes = (_UNSOLVED,)
+        try:
+            self._improve()
+        except Unsolved:
+            self.notes = (_UNSOLVED,)
         if not self.best or (self.first is None and self._is_poor()):
             self._consider(self._greedy())
-        self.proven |= int(self.problem.demand.sum()) == 1
         return self._checked()
 
     def _improve(self) -> None:
@@ -234,7 +233,7 @@ class _Work:
         )
 
     def _worth(self) -> Floats:
-        """Without a linear program there is one session, worth what its node costs."""
+        """Without a linear program all are worth the same: what one costs on average."""
         if self.duals.shapes.any():
             return self.duals.shapes
         cost = float(self.problem.cost(self.best)) / float(self.problem.demand.sum())

@@ -14,11 +14,11 @@ from functools import lru_cache, partial
 import numpy as np
 
 from ..model import Offering, Resources
-from ..requirements import Requirements
+from ..same import Same
 from .limits import Limits, Rules
 from .market import Entry, Matcher, with_layouts
 from .problem import Bools, Ints, Load, Problem, problem
-from .shapes import Shape
+from .shapes import Key, Shape
 
 _BLOCK = 64
 
@@ -29,9 +29,6 @@ _RESOURCES, _ALWAYS = 6, 4
 """How many resources ``vector`` has, and how many of them are always counted."""
 
 NO_LIMITS = Limits()
-
-Key = tuple[Resources, Requirements]
-"""What makes a shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +140,6 @@ def sizes(amounts: Sequence[Resources]) -> Ints:
     return np.array([vector(amount) for amount in amounts], dtype=np.int64).reshape(-1, _RESOURCES)
 
 
-class _Same:
-    """Entries by identity: comparing thousands of offerings would cost what is to be saved."""
-
-    def __init__(self, entries: tuple[Entry, ...]) -> None:
-        self.entries = entries
-
-    def __hash__(self) -> int:
-        return id(self.entries)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.entries is other.entries
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stall:
     """The part of a market that does not depend on who waits."""
@@ -174,8 +158,8 @@ def open_market(
     """Bins of the eligible types for these shapes; in parts where a share is enough for one."""
     if any(shape.needs.share for shape in shapes):
         entries = with_layouts(entries)
-    keys = tuple((shape.size, shape.needs) for shape in shapes)
-    stall = _stalls(_Same(entries))(keys, limits.rules)
+    keys = tuple(shape.key for shape in shapes)
+    stall = _stalls(Same(entries))(keys, limits.rules)
     return Market(
         entries=entries,
         shelf=stall.shelf,
@@ -190,9 +174,9 @@ def open_market(
 
 
 @lru_cache(maxsize=2)
-def _stalls(known: _Same) -> Callable[[tuple[Key, ...], Rules], _Stall]:
+def _stalls(known: Same[tuple[Entry, ...]]) -> Callable[[tuple[Key, ...], Rules], _Stall]:
     """Opens stalls for one catalogue, and remembers them as long as the catalogue is in use."""
-    return lru_cache(maxsize=64)(partial(_stall, known.entries))
+    return lru_cache(maxsize=64)(partial(_stall, known.value))
 
 
 def _stall(entries: tuple[Entry, ...], keys: tuple[Key, ...], rules: Rules) -> _Stall:

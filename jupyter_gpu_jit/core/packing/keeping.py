@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .columns import singles
+from .columns import bin_prices, singles
 from .engine import FIRST_STEPS, Pattern, pack
 from .fills import Grid, distinct
 from .master import Duals, Master
@@ -62,17 +62,14 @@ class Standing:
     @cached_property
     def all_bins(self) -> Problem:
         """New nodes, then what is left of those that are there; sessions pay for their move."""
-        market, count = self.market, len(self.costs)
-        risks = np.repeat(self.risks[:, None], market.shapes, axis=1)
-        return replace(
-            market,
-            rooms=np.vstack([market.rooms, self.rooms]),
-            costs=np.concatenate([market.costs, self.costs]),
-            serves=np.vstack([market.serves, self.serves]),
-            extra=np.vstack([market.extra, risks]) + self.moves,
-            limits=np.concatenate([market.limits, self.nodes]),
-            rows=np.hstack([market.rows, np.zeros((len(market.rows), count), dtype=np.int64)]),
+        both = self.market.with_bins(
+            rooms=self.rooms,
+            costs=self.costs,
+            serves=self.serves,
+            risks=self.risks,
+            limits=self.nodes,
         )
+        return replace(both, extra=both.extra + self.moves)
 
     @cached_property
     def all_holds(self) -> Ints:
@@ -166,9 +163,8 @@ class _Search:
 
     def _prices(self, duals: Duals) -> Floats:
         """What the room of each bin costs, beyond what its sessions are worth."""
-        problem = self.standing.all_bins
-        prices = problem.costs + duals.limits + duals.rows @ problem.rows
-        return np.asarray(np.maximum(prices - self.standing.all_holds @ duals.shapes, 1.0))
+        held = self.standing.all_holds @ duals.shapes
+        return bin_prices(self.standing.all_bins, duals, held)
 
     def _prove(self, duals: Duals, effort: Effort = QUICK) -> bool:
         """Raise the bound if these duals can; whether there are new columns.
@@ -219,7 +215,7 @@ def _rounded(search: _Search, duals: Duals, start: float) -> Choice:
         kept = np.maximum(_kept(search, start), least)
         rest = standing.market.demand - np.asarray(kept @ standing.holds, dtype=np.int64)
         fills = _filled(search, duals, kept, rest)
-        left = rest - _sum(fills, standing.market.shapes)
+        left = rest - standing.market.served(fills)
         bought = pack(
             replace(standing.market, demand=left), hints=_patterns(search), steps=FIRST_STEPS
         )
@@ -271,13 +267,6 @@ def taken(groups: Ints, counts: Floats, *, nodes: Ints, rest: Ints) -> Iterator[
             nodes[group] -= repeat
             rest -= repeat * filling
             yield Load(group, tuple(filling.tolist()), repeat)
-
-
-def _sum(loads: list[Load], shapes: int) -> Ints:
-    total = np.zeros(shapes, dtype=np.int64)
-    for load in loads:
-        total += load.repeat * np.array(load.counts, dtype=np.int64)
-    return total
 
 
 def _patterns(search: _Search) -> list[Pattern]:

@@ -15,6 +15,7 @@ from ..model import InstanceType, Offering, Probe, Resources
 from ..nodes import node_labels, node_taints
 from ..pricing import session_share_micro
 from ..requirements import CapacityType, untolerated
+from ..same import Same
 from .hardware import Hardware, hardware_failures, of_type
 from .policy import Policy
 from .shapes import Shape
@@ -66,27 +67,14 @@ def eligible(kind: InstanceType, policy: Policy) -> bool:
     )
 
 
-class _Same:
-    """A catalogue by identity: comparing thousands of offerings would cost what is to be saved."""
-
-    def __init__(self, types: Sequence[InstanceType]) -> None:
-        self.types = types
-
-    def __hash__(self) -> int:
-        return id(self.types)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.types is other.types
-
-
 def entries(types: Sequence[InstanceType], policy: Policy) -> tuple[Entry, ...]:
     """Eligible types by name; kept for the catalogues asked for last."""
-    return _entries(_Same(types), policy) if isinstance(types, tuple) else _chosen(types, policy)
+    return _entries(Same(types), policy) if isinstance(types, tuple) else _chosen(types, policy)
 
 
 @lru_cache(maxsize=4)
-def _entries(catalogue: _Same, policy: Policy) -> tuple[Entry, ...]:
-    return _chosen(catalogue.types, policy)
+def _entries(catalogue: Same[tuple[InstanceType, ...]], policy: Policy) -> tuple[Entry, ...]:
+    return _chosen(catalogue.value, policy)
 
 
 def _chosen(types: Iterable[InstanceType], policy: Policy) -> tuple[Entry, ...]:
@@ -137,30 +125,15 @@ def in_layout(entry: Entry, layout: str) -> Entry:
     )
 
 
-class _Whole:
-    """Entries by identity, as ``_Same``."""
-
-    def __init__(self, entries: tuple[Entry, ...]) -> None:
-        self.entries = entries
-
-    def __hash__(self) -> int:
-        return id(self.entries)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Whole) and self.entries is other.entries
-
-
 def with_layouts(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Each type in all layouts it can have, whole first; for those whom a share is enough."""
-    return _with_layouts(_Whole(entries))
+    return _with_layouts(Same(entries))
 
 
 @lru_cache(maxsize=4)
-def _with_layouts(known: _Whole) -> tuple[Entry, ...]:
+def _with_layouts(known: Same[tuple[Entry, ...]]) -> tuple[Entry, ...]:
     return tuple(
-        in_layout(entry, layout.name)
-        for entry in known.entries
-        for layout in layouts_of(entry.type)
+        in_layout(entry, layout.name) for entry in known.value for layout in layouts_of(entry.type)
     )
 
 

@@ -20,7 +20,7 @@ def remembered(market: Market, patterns: Sequence[Pattern]) -> tuple[Any, ...]:
     """What to keep of these patterns."""
     if not patterns:
         return ()
-    keys = tuple((shape.size, shape.needs) for shape in market.shapes)
+    keys = tuple(shape.key for shape in market.shapes)
     names = tuple(dict.fromkeys(market.bins[bin_].entry.key for bin_, _ in patterns))
     number = {name: n for n, name in enumerate(names)}
     columns = tuple(
@@ -41,7 +41,7 @@ def recalled(market: Market, kept: tuple[Any, ...]) -> Iterator[Pattern]:
     if len(kept) != _PARTS:
         return
     keys, names, columns = kept
-    shape_of = {(shape.size, shape.needs): i for i, shape in enumerate(market.shapes)}
+    shape_of = {shape.key: i for i, shape in enumerate(market.shapes)}
     shapes = [shape_of.get(key) for key in keys]
     bins: dict[tuple[str, str], list[int]] = {}
     for i, each in enumerate(market.bins):

@@ -11,7 +11,7 @@ MiB, GPUs, eighths of GPUs or pod slots. Money is micro-USD per hour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -97,6 +97,25 @@ class Problem:
     def has_extra(self) -> bool:
         """Whether any session adds to the cost of its node."""
         return bool(self.extra.any())
+
+    def with_bins(
+        self, *, rooms: Ints, costs: Ints, serves: Bools, risks: Ints, limits: Ints
+    ) -> Problem:
+        """With more bins behind its own, which no side row counts.
+
+        ``risks[b]`` is what every session adds to the cost of one of them.
+        """
+        more = len(costs)
+        extra = np.repeat(risks[:, None], self.shapes, axis=1)
+        return replace(
+            self,
+            rooms=np.vstack([self.rooms, rooms]),
+            costs=np.concatenate([self.costs, costs]),
+            serves=np.vstack([self.serves, serves]),
+            extra=np.vstack([self.extra, extra]),
+            limits=np.concatenate([self.limits, limits]),
+            rows=np.hstack([self.rows, np.zeros((len(self.rows), more), dtype=np.int64)]),
+        )
 
     def cost(self, loads: Sequence[Load]) -> int:
         """What these nodes cost together, micro-USD per hour."""

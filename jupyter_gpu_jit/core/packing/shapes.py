@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ..model import Resources, SessionRequest
 from ..requirements import Requirements
 
+Key = tuple[Resources, Requirements]
+"""What makes a shape: size and requirements."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -16,6 +19,11 @@ class Shape:
     size: Resources
     needs: Requirements
     sessions: tuple[SessionRequest, ...]
+
+    @property
+    def key(self) -> Key:
+        """What its sessions have in common."""
+        return self.size, self.needs
 
     @property
     def cpu_only(self) -> bool:

@@ -280,4 +280,4 @@ class _Buying:
             len(shape.sessions) - len(queue)
             for shape, queue in zip(self.market.shapes, self.queues, strict=True)
         ]
-        return bound_with_seats(self.market, placed, self.snapshot.seats, packed)
+        return bound_with_seats(self.market, placed, self.snapshot.seats, self.served, packed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,16 +20,16 @@ from .master import Duals
 from .problem import Ints, Problem
 from .proof import QUICK, prove
 from .search import Pricer
-from .seats import serves
+from .served import Served
 
 
 def bound_with_seats(
-    market: Market, placed: Sequence[int], seats: Sequence[Seat], packed: Answer
+    market: Market, placed: Sequence[int], seats: Sequence[Seat], served: Served, packed: Answer
 ) -> int:
     """Micro-USD per hour that any plan seating ``placed`` sessions of each shape spends on new
     nodes at least.
     """
-    kinds = _useful(market, placed, seats)
+    kinds = _useful(market, placed, seats, served)
     if not kinds or packed.duals is None:
         return packed.lower_bound
     rooms = sizes([room for room, _ in kinds])[:, market.counted]
@@ -40,14 +39,14 @@ def bound_with_seats(
 
 
 def _useful(
-    market: Market, placed: Sequence[int], seats: Sequence[Seat]
+    market: Market, placed: Sequence[int], seats: Sequence[Seat], served: Served
 ) -> Counter[tuple[Resources, int]]:
     """How many seats there are of each room and set of shapes, of those that could take any."""
     kinds: Counter[tuple[Resources, int]] = Counter()
     asked = [i for i, count in enumerate(placed) if count]
     for seat in seats:
         able = (i for i in asked if market.shapes[i].size.fits_in(seat.residual))
-        mask = sum(1 << i for i in able if serves(market.shapes[i], seat))
+        mask = sum(1 << i for i in able if served.serves(i, seat))
         if mask:
             kinds[seat.residual, mask] += 1
     return kinds
@@ -55,14 +54,12 @@ def _useful(
 
 def _extended(problem: Problem, kinds: Counter[tuple[Resources, int]], rooms: Ints) -> Problem:
     """The problem with seats among its bins."""
-    shapes = range(problem.shapes)
+    shapes, nothing = range(problem.shapes), np.zeros(len(kinds), dtype=np.int64)
     serves = [[bool(mask >> shape & 1) for shape in shapes] for _, mask in kinds]
-    return replace(
-        problem,
-        rooms=np.vstack([problem.rooms, rooms]),
-        costs=np.concatenate([problem.costs, np.zeros(len(kinds), dtype=np.int64)]),
-        serves=np.vstack([problem.serves, np.array(serves, dtype=np.bool_)]),
-        extra=np.vstack([problem.extra, np.zeros((len(kinds), problem.shapes), dtype=np.int64)]),
-        limits=np.concatenate([problem.limits, np.array(list(kinds.values()), dtype=np.int64)]),
-        rows=np.hstack([problem.rows, np.zeros((len(problem.rows), len(kinds)), dtype=np.int64)]),
+    return problem.with_bins(
+        rooms=rooms,
+        costs=nothing,
+        serves=np.array(serves, dtype=np.bool_),
+        risks=nothing,
+        limits=np.array(list(kinds.values()), dtype=np.int64),
     )

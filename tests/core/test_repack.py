@@ -19,6 +19,7 @@ from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core.model import InstanceType, SessionRequest, Snapshot
 from jupyter_gpu_jit.core.packing import Policy, keeping
 from jupyter_gpu_jit.core.packing import repack as repack_module
+from jupyter_gpu_jit.core.packing.master import Unsolved
 from jupyter_gpu_jit.core.packing.problem import Load
 from jupyter_gpu_jit.core.packing.repack import Move, Repacking, Terms, repack
 from jupyter_gpu_jit.core.requirements import CapacityPolicy
@@ -224,7 +225,10 @@ def test_terms_that_cannot_be_weighed_are_a_defect(wrong):
 
 
 def test_without_a_linear_program_everything_stays(monkeypatch):
-    monkeypatch.setattr(keeping.Master, "solve", lambda self: None)
+    def unsolved(self):
+        raise Unsolved
+
+    monkeypatch.setattr(keeping.Master, "solve", unsolved)
     answer = world(SPARE).repack()
     assert (answer.ended, answer.lower_bound_usd_per_hour_micro) == ((), 0)
 

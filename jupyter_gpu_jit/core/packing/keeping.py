@@ -19,7 +19,7 @@ import numpy as np
 from .columns import bin_prices, singles
 from .engine import FIRST_STEPS, Pattern, pack
 from .fills import Grid, distinct
-from .master import Duals, Master
+from .master import Duals, Master, Unsolved
 from .pool import Pool
 from .problem import Bools, Floats, Ints, Load, Problem
 from .proof import QUICK, THOROUGH, Effort, prove
@@ -95,9 +95,10 @@ def choose(standing: Standing, steps: int) -> tuple[Choice, int]:
     if not standing.market.shapes:
         return Choice(np.where(standing.costs > 0, 0, standing.nodes), (), (), 0), 0
     search = _Search(standing)
-    duals = search.run(steps)
     stay = Choice(standing.nodes, (), (), int(standing.nodes @ standing.costs))
-    if duals is None:
+    try:
+        duals = search.run(steps)
+    except Unsolved:
         return stay, 0
     choices = [_rounded(search, duals, start) for start in THRESHOLDS]
     best = min([stay, *choices], key=lambda choice: choice.cost)
@@ -126,23 +127,18 @@ class _Search:
         bins, counts = singles(self.grid)
         self.pool.add(bins.tolist(), list(counts.astype(np.int64)))
 
-    def run(self, steps: int) -> Duals | None:
+    def run(self, steps: int) -> Duals:
         """What sessions and nodes are worth after at most that many rounds; sets ``bound``.
 
         Where no filling is found the certificate looks, and what it finds are columns as well.
+        Raises Unsolved.
         """
         master = Master(self.pool, self.standing.market.demand)
-        answer = master.solve()
+        self.uses, duals = master.solve()
         for number in range(steps):
-            if answer is None:
-                break
-            self.uses, duals = answer
             if not self._grow(duals, 16 if number < 1 else 6) and not self._prove(duals):
                 break
-            answer = master.solve()
-        if answer is None:
-            return None
-        self.uses, duals = answer
+            self.uses, duals = master.solve()
         self._prove(duals, _CERTIFICATE)
         # What the certificate found has come too late to be used.
         self.uses = np.pad(self.uses, (0, len(self.pool) - len(self.uses)))

@@ -423,6 +423,17 @@ class Seat:
     usd_per_hour_micro: int = 0
     interruptions_per_hour: float | None = None
 
+    @property
+    def sold(self) -> Offering:
+        """What was bought, as the cloud sells it."""
+        return Offering(
+            instance_type=self.instance_type,
+            zone=self.zone,
+            capacity_type=self.capacity_type,
+            usd_per_hour_micro=self.usd_per_hour_micro,
+            interruptions_per_hour=self.interruptions_per_hour,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:

@@ -1,12 +1,12 @@
-"""What a new node will look like to a scheduler: its labels and taints.
+"""What a new node will look like: to a scheduler its labels and taints, to the planner a seat.
 
 The planner checks sessions against these before a node exists; whatever makes nodes (simulated
-kubelet, local agent, launch template) registers them with the same ones.
+kubelet, local agent, launch template) registers them with the same labels and taints.
 """
 
 from __future__ import annotations
 
-from .model import InstanceType, Offering
+from .model import InstanceType, Offering, Resources, Seat
 from .requirements import Taint, Toleration
 from .wire import (
     ARCH_LABEL,
@@ -53,3 +53,39 @@ def node_labels(
 def node_taints() -> tuple[Taint, ...]:
     """Permanent taints of a new node."""
     return NODE_TAINTS
+
+
+def seat_of(
+    kind: InstanceType,
+    sold: Offering,
+    layout: str = "",
+    *,
+    place: str,
+    ready: bool,
+    total: Resources,
+    residual: Resources,
+) -> Seat:
+    """A node of that type and layout, bought as ``sold``, with the labels and taints of a new one.
+
+    All that a seat has of its type is put there here, so that nobody forgets a part of it.
+    """
+    return Seat(
+        place=place,
+        ready=ready,
+        total=total,
+        residual=residual,
+        labels=node_labels(kind, sold, layout),
+        taints=node_taints(),
+        instance_type=kind.name,
+        zone=sold.zone,
+        capacity_type=sold.capacity_type,
+        gpu_model=kind.gpu_model,
+        gpu_memory_mib=kind.gpu_memory_mib,
+        gpu_interconnect=kind.gpu_interconnect,
+        layout=layout,
+        driver_family=kind.driver_family,
+        efa_interfaces=kind.efa_interfaces,
+        architecture=kind.architecture,
+        usd_per_hour_micro=sold.usd_per_hour_micro,
+        interruptions_per_hour=sold.interruptions_per_hour,
+    )

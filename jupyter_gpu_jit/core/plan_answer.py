@@ -133,13 +133,7 @@ def _live(node: LiveNode, here: Sequence[int], plan: Plan) -> DrawnNode:
     return DrawnNode(
         name=seat.place,
         state="ready" if seat.ready else "in-flight",
-        offering=Offering(
-            instance_type=seat.instance_type,
-            zone=seat.zone,
-            capacity_type=seat.capacity_type,
-            usd_per_hour_micro=seat.usd_per_hour_micro,
-            interruptions_per_hour=seat.interruptions_per_hour,
-        ),
+        offering=seat.sold,
         total=seat.total,
         gpu_model=seat.gpu_model,
         layout=seat.layout,

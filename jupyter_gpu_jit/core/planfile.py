@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import UserError
 from .layouts import WHOLE, layouts_of, room_of
 from .model import InstanceType, Offering, Profile, Resources, Seat, SessionRequest
-from .nodes import SESSION_TOLERATIONS, node_labels, node_taints
+from .nodes import SESSION_TOLERATIONS, seat_of
 from .packing.shapes import times
 from .planfile_market import (
     no_such_type,
@@ -195,30 +194,16 @@ class _Node:
             room = room - times(profile.resources, count)
         if not Resources().fits_in(room):
             self.at.note("sessions", "take more than the node has.")
-        facts: dict[str, Any] = {
-            "gpu_model": kind.gpu_model,
-            "gpu_memory_mib": kind.gpu_memory_mib,
-            "gpu_interconnect": kind.gpu_interconnect,
-            "efa_interfaces": kind.efa_interfaces,
-            "driver_family": kind.driver_family,
-            "architecture": kind.architecture,
-        }
-        return Seat(
+        seat = seat_of(
+            kind,
+            sold,
+            layout,
             place=name,
             ready=self.at.get("ready", read_bool, True),
-            layout=layout,
-            residual=room,
             total=total,
-            labels=node_labels(kind, sold),
-            taints=node_taints(),
-            node_name=name,
-            instance_type=kind.name,
-            zone=sold.zone,
-            capacity_type=sold.capacity_type,
-            usd_per_hour_micro=sold.usd_per_hour_micro,
-            interruptions_per_hour=sold.interruptions_per_hour,
-            **facts,
+            residual=room,
         )
+        return replace(seat, node_name=name)
 
 
 def _layout(value: object, kind: InstanceType) -> str:

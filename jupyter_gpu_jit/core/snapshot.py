@@ -27,7 +27,7 @@ from .model import (
     SessionPod,
     Snapshot,
 )
-from .nodes import node_labels, node_taints
+from .nodes import seat_of
 from .quotas import Limits, free_quotas
 from .requirements import CapacityType
 
@@ -229,27 +229,17 @@ class _World:
         if not known or len(known) < len(kinds):
             return _unknown(claim)
         kind, best = known[0], claim.offerings[0]
-        return Seat(
+        seat = seat_of(
+            kind,
+            replace(best, interruptions_per_hour=_rate(kind, best)),
+            claim.layout,
             place=claim.name,
             ready=False,
-            residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
             total=room_of(kind, claim.layout),
-            labels={**node_labels(kind, best, claim.layout), wire.PIN_LABEL: claim.name},
-            taints=node_taints(),
-            node_name=claim.node_name,
-            instance_type=kind.name,
-            zone=best.zone,
-            capacity_type=best.capacity_type,
-            gpu_model=kind.gpu_model,
-            gpu_memory_mib=kind.gpu_memory_mib,
-            gpu_interconnect=kind.gpu_interconnect,
-            layout=claim.layout,
-            driver_family=kind.driver_family,
-            efa_interfaces=kind.efa_interfaces,
-            architecture=kind.architecture,
-            usd_per_hour_micro=best.usd_per_hour_micro,
-            interruptions_per_hour=_rate(kind, best),
+            residual=reduce(Resources.at_most, (room_of(each, claim.layout) for each in known)),
         )
+        pinned = {**seat.labels, wire.PIN_LABEL: claim.name}
+        return replace(seat, labels=pinned, node_name=claim.node_name)
 
 
 def _rate(kind: InstanceType, sold: Offering) -> float | None:

@@ -23,7 +23,7 @@ from ..core.model import (
     SessionRequest,
     Snapshot,
 )
-from ..core.nodes import node_labels, node_taints
+from ..core.nodes import seat_of
 from ..core.packing.repack import Repacking, repack
 from ..errors import Defect
 from .baselines import KarpenterLike
@@ -74,23 +74,13 @@ class LiveNode:
         taken = Resources()
         for session in self.sessions.values():
             taken = taken + session.resources
-        return Seat(
+        return seat_of(
+            self.kind,
+            self.offering,
             place=self.place,
             ready=True,
-            residual=self.kind.allocatable - taken,
             total=self.kind.allocatable,
-            labels=node_labels(self.kind, self.offering),
-            taints=node_taints(),
-            instance_type=self.kind.name,
-            zone=self.offering.zone,
-            capacity_type=self.offering.capacity_type,
-            gpu_model=self.kind.gpu_model,
-            gpu_memory_mib=self.kind.gpu_memory_mib,
-            gpu_interconnect=self.kind.gpu_interconnect,
-            driver_family=self.kind.driver_family,
-            efa_interfaces=self.kind.efa_interfaces,
-            architecture=self.kind.architecture,
-            usd_per_hour_micro=self.offering.usd_per_hour_micro,
+            residual=self.kind.allocatable - taken,
         )
 
 

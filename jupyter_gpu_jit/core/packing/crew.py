@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..model import Offering, Seat, SessionRequest
+from ..model import Seat, SessionRequest
 from .shapes import Shape, group, in_order
 
 
@@ -21,18 +21,6 @@ class Node:
     sessions: tuple[SessionRequest, ...]
     may_end: bool
     known: int
-
-    @property
-    def sold(self) -> Offering:
-        """The seat as what was bought."""
-        seat = self.seat
-        return Offering(
-            instance_type=seat.instance_type,
-            zone=seat.zone,
-            capacity_type=seat.capacity_type,
-            usd_per_hour_micro=seat.usd_per_hour_micro,
-            interruptions_per_hour=seat.interruptions_per_hour,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..model import Plan, PlannedClaim, Profile, Resources, Seat, SessionRequest, Snapshot
-from ..nodes import SESSION_TOLERATIONS, node_labels, node_taints
+from ..nodes import SESSION_TOLERATIONS, seat_of
 from ..pricing import dominant_share, share_micro
 from ..quotas import left_of
 from .market import Entry, entries, in_layout
@@ -185,23 +185,12 @@ def _planned_seat(claim: PlannedClaim, kinds: Mapping[str, Entry], taken: Resour
     """A node that is planned but not asked for yet, as its cheapest offering."""
     cheapest = claim.offerings[0]
     entry = in_layout(kinds[cheapest.instance_type], claim.layout)
-    return Seat(
+    return seat_of(
+        entry.type,
+        cheapest,
+        entry.layout,
         place=_PLANNED + claim.key,
         ready=False,
-        residual=entry.room - taken,
         total=entry.total,
-        labels=node_labels(entry.type, cheapest, entry.layout),
-        taints=node_taints(),
-        instance_type=cheapest.instance_type,
-        zone=cheapest.zone,
-        capacity_type=cheapest.capacity_type,
-        gpu_model=entry.type.gpu_model,
-        gpu_memory_mib=entry.type.gpu_memory_mib,
-        gpu_interconnect=entry.type.gpu_interconnect,
-        layout=entry.layout,
-        driver_family=entry.type.driver_family,
-        efa_interfaces=entry.type.efa_interfaces,
-        architecture=entry.type.architecture,
-        usd_per_hour_micro=cheapest.usd_per_hour_micro,
-        interruptions_per_hour=cheapest.interruptions_per_hour,
+        residual=entry.room - taken,
     )

@@ -214,7 +214,7 @@ class _Repack:
         )
 
     def _cost(self, node: Node) -> int:
-        return self.costs.together(node.sold, node.known)
+        return self.costs.together(node.seat.sold, node.known)
 
     def _before(self) -> int:
         return sum(map(self._cost, self.crew.nodes))
@@ -224,7 +224,7 @@ class _Repack:
         gone = sum(self._cost(self._node[place]) for place in part.ended)
         new = sum(self.costs.together(c.offerings[0], len(c.sessions)) for c in part.claims)
         stay = (self._node[move.place] for move in part.moves if move.place in self._node)
-        return gone - new - sum(self.costs.of_session(node.sold) for node in stay)
+        return gone - new - sum(self.costs.of_session(node.seat.sold) for node in stay)
 
     def _price(self, part: _Part) -> int:
         return sum(self.crew.prices[move.session] for move in part.moves)
@@ -255,7 +255,7 @@ class _Repack:
         served = Served(self.shapes, serves)
         found: dict[Hashable, _Group] = {}
         for node in self.crew.nodes:
-            cost, risk = self._cost(node), self.costs.of_session(node.sold)
+            cost, risk = self._cost(node), self.costs.of_session(node.seat.sold)
             holds, mask = self._holds(node), served.mask(node.seat)
             key = (cost, risk, node.seat.residual, mask, holds, node.may_end)
             found.setdefault(key, _Group([], cost, risk, holds, mask)).nodes.append(node)

@@ -14,6 +14,7 @@ from .model import Resources
 from .plan_answer import Answer, DrawnNode, used
 from .planfile import Request
 from .quantity import GIB, format_usd
+from .texts import plural
 
 _BAR = 24
 _SHOWN_NAMES = 3
@@ -134,13 +135,8 @@ def _named(block: Block) -> str:
 
 def _seats(node: DrawnNode, requests: Sequence[Request]) -> str:
     seats, free = gpu_seats(node, requests)
-    taken = (f"[{seat.label if seat.request is not None else '#'}{_more(seat)}]" for seat in seats)
-    return "".join(taken) + "[ ]" * free
-
-
-def _more(seat: SeatOfGpus) -> str:
-    mark = seat.label if seat.request is not None else "#"
-    return f" {mark}" * (seat.gpus - 1)
+    taken = (["#" if seat.request is None else seat.label] * seat.gpus for seat in seats)
+    return "".join(f"[{' '.join(marks)}]" for marks in taken) + "[ ]" * free
 
 
 def _bar(taken: int, total: int) -> str:
@@ -212,11 +208,6 @@ def verdict(told: Answer) -> str:
 def format_usd_exact(micro: int) -> str:
     """Money with a tenth of a cent, for sums that people add up themselves."""
     return f"${micro / 1_000_000:.3f}"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def cpu(amount: Resources) -> str:

@@ -21,7 +21,6 @@ from .drawing import (
     gpu_words,
     letter,
     memory_words,
-    plural,
     size,
     title,
     verdict,
@@ -29,6 +28,7 @@ from .drawing import (
 )
 from .plan_answer import Answer, Refused, used
 from .planfile import Request
+from .texts import plural
 
 LIGHT = {
     "--gj-accent": "#0b6e6e",

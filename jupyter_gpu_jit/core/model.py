@@ -6,7 +6,7 @@ Everybody imports these; nothing here knows Kubernetes JSON (see wire.py) or a c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -225,6 +225,11 @@ class InstanceType:
     bare_metal: bool = False
     probe: Probe = Probe.PROVEN
     offerings: tuple[Offering, ...] = ()
+
+    def on_demand_only(self) -> InstanceType:
+        """The type without its Spot offerings."""
+        kept = (o for o in self.offerings if o.capacity_type is CapacityType.ON_DEMAND)
+        return replace(self, offerings=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,13 +20,12 @@ from .planfile_market import (
     read_allocatable,
     read_capacity_type,
     read_name,
-    read_usd,
 )
 from .planfile_schema import MAX_COUNT, MAX_SESSIONS, NODE, REQUEST
 from .profiles import read_profile
 from .requirements import CapacityPolicy, CapacityType
-from .sections import Section, complain, read_bool, rows, sections
-from .sizes import read_whole, read_zone
+from .sections import Section, complain, rows, sections
+from .sizes import read_flag, read_usd_per_hour, read_whole, read_zone
 from .texts import quote, suggest
 
 PARTS = ("requests", "catalogue", "spot", "nodes")
@@ -170,7 +169,7 @@ class _Node:
             instance_type=kind.name, zone=zone, capacity_type=capacity, usd_per_hour_micro=0
         )
         now = next((o for o in kind.offerings if o.key == asked.key), asked)
-        price = self.at.get("usd_per_hour", read_usd, now.usd_per_hour_micro)
+        price = self.at.get("usd_per_hour", read_usd_per_hour, now.usd_per_hour_micro)
         if not price and "usd_per_hour" not in self.at.body:
             self.at.note("usd_per_hour", "is missing, and the catalogue has no such offering.")
         return replace(now, usd_per_hour_micro=price)
@@ -199,7 +198,7 @@ class _Node:
             sold,
             layout,
             place=name,
-            ready=self.at.get("ready", read_bool, True),
+            ready=self.at.get("ready", read_flag, True),
             total=total,
             residual=room,
         )

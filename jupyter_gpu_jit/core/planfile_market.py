@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..errors import UserError
-from .gpus import MODELS, model_named
+from .gpus import MODELS
 from .model import UNTOLD, InstanceType, Offering, Resources
 from .planfile_schema import (
     ALLOCATABLE,
@@ -22,24 +21,25 @@ from .planfile_schema import (
     SPOT,
     TYPE,
 )
-from .quantity import GIB, MIB, usd_to_micro
+from .profile_hardware import ARCHITECTURES, DRIVER_FAMILIES, read_model
+from .quantity import GIB, MIB
 from .requirements import CapacityType
-from .sections import Section, complain, read_bool, rows, sections
+from .sections import Section, complain, rows, sections
 from .sizes import (
-    MAX_USD_PER_HOUR_MICRO,
+    bad,
     read_cpu,
+    read_flag,
     read_memory,
     read_number,
     read_text,
+    read_usd_per_hour,
     read_whole,
     read_zone,
 )
 from .texts import quote, suggest
 
 Key = tuple[str, str, str]
-ARCHITECTURES = ("amd64", "arm64")
 INTERCONNECTS = ("single", "fraction", "pcie", "nvlink2-mesh", "nvswitch")
-DRIVERS = ("nvidia", "nvidia-grid")
 # What Kubernetes recommends as the most pods of a node.
 _USUAL_PODS = 110
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
@@ -50,11 +50,7 @@ Types = tuple[InstanceType, ...]
 
 def on_demand_only(types: Types) -> Types:
     """The types without Spot: what the packaged catalogue knows a published price of."""
-    return tuple(replace(kind, offerings=_on_demand(kind)) for kind in types)
-
-
-def _on_demand(kind: InstanceType) -> tuple[Offering, ...]:
-    return tuple(o for o in kind.offerings if o.capacity_type is CapacityType.ON_DEMAND)
+    return tuple(kind.on_demand_only() for kind in types)
 
 
 # --- a catalogue -----------------------------------------------------------------------------
@@ -84,7 +80,7 @@ def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
     name = at.get("type", read_name, "")
     like = known.get(name, _unknown(name))
     size = read_allocatable(at, like.allocatable)
-    model = at.get("gpu_model", _read_model, like.gpu_model)
+    model = at.get("gpu_model", read_model, like.gpu_model)
     return InstanceType(
         name=name,
         vcpu=like.vcpu or size.cpu_millicpu // 1000,
@@ -95,7 +91,7 @@ def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
         gpu_memory_mib=_gpu_memory(at, model, like) if size.gpus else 0,
         gpu_interconnect=at.get("interconnect", _one_of(INTERCONNECTS), like.gpu_interconnect),
         efa_interfaces=at.get("efa_interfaces", _read_interfaces, like.efa_interfaces),
-        driver_family=at.get("driver_family", _one_of(DRIVERS), like.driver_family),
+        driver_family=at.get("driver_family", _one_of(DRIVER_FAMILIES), like.driver_family),
         offerings=tuple(_read_offerings(at, name)),
     )
 
@@ -141,8 +137,8 @@ def _read_offerings(at: Section, name: str) -> Iterator[Offering]:
             instance_type=name,
             zone=row.get("zone", read_zone, ""),
             capacity_type=row.get("capacity_type", read_capacity_type, CapacityType.ON_DEMAND),
-            usd_per_hour_micro=row.get("usd_per_hour", read_usd, 0),
-            available=row.get("available", read_bool, True),
+            usd_per_hour_micro=row.get("usd_per_hour", read_usd_per_hour, 0),
+            available=row.get("available", read_flag, True),
             interruptions_per_hour=_rate(row, None),
         )
         if offering.key in seen:
@@ -188,14 +184,15 @@ def _read_spot(at: Section, offerings: Mapping[str, Mapping[Key, Offering]]) -> 
         return None
     zone = at.get("zone", read_zone, "")
     was = offerings[name].get((name, zone, CapacityType.SPOT.value))
+    price = was.usd_per_hour_micro if was else 0
     if was is None:
         at.needs("usd_per_hour")
     return Offering(
         instance_type=name,
         zone=zone,
         capacity_type=CapacityType.SPOT,
-        usd_per_hour_micro=at.get("usd_per_hour", read_usd, was.usd_per_hour_micro if was else 0),
-        available=at.get("available", read_bool, was.available if was else True),
+        usd_per_hour_micro=at.get("usd_per_hour", read_usd_per_hour, price),
+        available=at.get("available", read_flag, was.available if was else True),
         interruptions_per_hour=_rate(at, was.interruptions_per_hour if was else None),
     )
 
@@ -214,18 +211,13 @@ def read_name(value: object) -> str:
     """The name of an instance type or a node: letters, digits, dots and dashes."""
     text = read_text(value)
     if not _NAME.fullmatch(text):
-        raise _bad(f"must be a name such as g6.xlarge, not {quote(value)}.")
+        raise bad(f"must be a name such as g6.xlarge, not {quote(value)}.")
     return text
 
 
 def read_capacity_type(value: object) -> CapacityType:
     """Spot or on-demand. Raises UserError with the nearest."""
     return CapacityType(_one_of([kind.value for kind in CapacityType])(value))
-
-
-def read_usd(value: object) -> int:
-    """Micro-USD per hour of a price in USD, above 0."""
-    return usd_to_micro(read_number(value, most=MAX_USD_PER_HOUR_MICRO // 1_000_000))
 
 
 class _one_of:
@@ -236,12 +228,8 @@ class _one_of:
 
     def __call__(self, value: object) -> str:
         if not isinstance(value, str) or value not in self._known:
-            raise _bad(f"must not be {quote(value)}; {suggest(value, self._known)}")
+            raise bad(f"must not be {quote(value)}; {suggest(value, self._known)}")
         return value
-
-
-def _read_model(value: object) -> str:
-    return model_named(read_text(value))
 
 
 def _read_gpus(value: object) -> int:
@@ -262,7 +250,3 @@ def _read_pods(value: object) -> int:
 
 def _read_per_hour(value: object) -> float | None:
     return 0.0 if value == 0 and not isinstance(value, bool) else read_number(value, most=60)
-
-
-def _bad(message: str) -> UserError:
-    return UserError(message, reason="BadValue")

@@ -72,7 +72,8 @@ def _read_memory_gib(value: object) -> int:
     return read_whole(value, least=1, most=1024)
 
 
-def _read_model(value: object) -> str:
+def read_model(value: object) -> str:
+    """The catalogue's name of a GPU model, however it is written."""
     return model_named(read_text(value))
 
 
@@ -92,7 +93,7 @@ def _read_gpus(at: Section) -> Hardware:
     inner.only(dict.fromkeys(_KEYS))
     found = Hardware(
         gpus=inner.get("count", _read_count, 1),
-        gpu_models=inner.list("models", _read_model),
+        gpu_models=inner.list("models", read_model),
         gpu_memory_gib=inner.get("memory_gib", _read_memory_gib, 0),
         gpu_share=_read_share(inner),
         min_compute_capability_tenths=inner.get("compute_capability", _read_capability, 0),

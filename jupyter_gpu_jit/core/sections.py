@@ -118,13 +118,6 @@ def _mappings(items: Sequence[object], path: str, problems: list[str]) -> list[S
     return found
 
 
-def read_bool(value: object) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise UserError(f"must be true or false, not {quote(value)}.", reason="BadValue")
-    return value
-
-
 def complain(problems: Sequence[str]) -> None:
     """Raise UserError for the first problem, with how many more there are."""
     if problems:

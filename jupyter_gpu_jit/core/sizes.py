@@ -160,7 +160,7 @@ def _quantity(value: object) -> str | int | float:
 
 def read_usd_per_hour(value: object) -> int:
     """Micro-USD per hour of a price in USD, above 0."""
-    number = read_number(value, most=MAX_USD_PER_HOUR_MICRO / 1_000_000)
+    number = read_number(value, most=MAX_USD_PER_HOUR_MICRO // 1_000_000)
     return usd_to_micro(number)
 
 

@@ -45,6 +45,11 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     return by_fold[found[0]] if found else None
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def suggest(word: object, known: Iterable[str]) -> str:
     """`did you mean "x"?` or, when nothing is near, the list of what is known."""
     names = list(known)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ..core.model import InstanceType, Resources, SessionRequest
 from ..core.nodes import SESSION_TOLERATIONS
 from ..core.quantity import GIB
-from ..core.requirements import CapacityPolicy, CapacityType, Requirements
+from ..core.requirements import CapacityPolicy, Requirements
 
 FAMILIES = frozenset(("m5", "c5", "r5", "g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5"))
 
@@ -82,13 +82,7 @@ TABLE = (
 def peer_types(types: Iterable[InstanceType]) -> tuple[InstanceType, ...]:
     """Of a catalogue, what the peer was given: its 58 types, on-demand only."""
     wanted = (t for t in types if t.name.partition(".")[0] in FAMILIES and not t.bare_metal)
-    return tuple(on_demand_only(kind) for kind in wanted)
-
-
-def on_demand_only(kind: InstanceType) -> InstanceType:
-    """The type without its Spot offerings."""
-    kept = (o for o in kind.offerings if o.capacity_type is CapacityType.ON_DEMAND)
-    return replace(kind, offerings=tuple(kept))
+    return tuple(kind.on_demand_only() for kind in wanted)
 
 
 def sessions(asks: Sequence[Ask]) -> tuple[SessionRequest, ...]:

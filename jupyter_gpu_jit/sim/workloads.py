@@ -18,7 +18,6 @@ from ..core.model import InstanceType, Offering, Profile, Resources, SessionRequ
 from ..core.nodes import SESSION_TOLERATIONS
 from ..core.quantity import GIB, MIB
 from ..core.requirements import CapacityPolicy, CapacityType, GpuShare, Requirements
-from .peer import on_demand_only
 
 # --- random hubs ---------------------------------------------------------------------------------
 
@@ -40,7 +39,7 @@ def common_types(types: Sequence[InstanceType]) -> tuple[InstanceType, ...]:
 
     Without bare metal, arm64 and parts of a GPU.
     """
-    return tuple(on_demand_only(kind) for kind in types if _is_common(kind))
+    return tuple(kind.on_demand_only() for kind in types if _is_common(kind))
 
 
 def _is_common(kind: InstanceType) -> bool:

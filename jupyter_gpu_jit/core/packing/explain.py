@@ -16,6 +16,7 @@ from ..model import Offering, Refusal, Resources
 from ..quantity import format_usd
 from ..requirements import CapacityPolicy, Requirements
 from ..same import Same
+from ..texts import plural
 from . import hardware as h
 from . import market as m
 from .market import Entry, pool_failures, share_micro, type_failures
@@ -173,7 +174,7 @@ def _gpus_asked(shape: Shape) -> list[str]:
     if needs.share:
         words = [f"a share of {models or 'a GPU'} with {needs.share.memory_gib} GB"]
     else:
-        words = [f"{count} x {models}" if models else _plural(count, "GPU")]
+        words = [f"{count} x {models}" if models else plural(count, "GPU")]
     if needs.gpu_memory_gib and not needs.share:
         words.append(f"{needs.gpu_memory_gib} GB per GPU")
     if needs.min_compute_capability_tenths:
@@ -262,7 +263,7 @@ _RELAXATIONS: dict[str, Callable[[_Miss], str]] = {
 
 
 def _size(size: Resources) -> str:
-    words = [_plural(size.gpus, "GPU")] if size.gpus else []
+    words = [plural(size.gpus, "GPU")] if size.gpus else []
     return _and([*words, _cpu(size), _gib(size)])
 
 
@@ -277,10 +278,6 @@ def _gib(size: Resources) -> str:
 def _gb(size_bytes: int) -> str:
     """As disks are sold."""
     return f"{size_bytes / 10**9:.4g} GB" if size_bytes else "nothing"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _and(words: Sequence[str]) -> str:

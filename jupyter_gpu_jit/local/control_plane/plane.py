@@ -26,7 +26,6 @@ from .parts import Ports, Setup
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 0.0  # what they would save on the way out ends with the plane
 TOKEN_LIFETIME = "8760h"
-# Below the range from which the kernel takes ports for outgoing connections.
 
 
 class ControlPlane:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from .core.model import InstanceType, Offering
@@ -121,18 +122,34 @@ class Cluster(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementGroup:
+    """Instances that are to stand near each other (cluster) or apart (partition).
+
+    ``name`` is unique in the account; the group is made when it is not there yet.
+    """
+
+    name: str
+    strategy: str = "cluster"
+    partitions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """A fleet request: ``count`` instances of whichever offering has capacity, best first.
 
     The same ``client_token`` with the same request returns the first answer again and
-    launches nothing. ``tags`` are put on every instance. ``layout``: what the GPUs are to be
-    divided into before the node joins (core.layouts).
+    launches nothing. Fewer than ``at_least`` are not launched at all. ``tags`` are put on every
+    instance. ``layout``: what the GPUs are to be divided into before the node joins
+    (core.layouts). ``efa``: with as many EFA interfaces as the type has.
     """
 
     client_token: str
     offerings: tuple[Offering, ...]
     count: int
+    at_least: int = 1
     layout: str = ""
+    placement_group: PlacementGroup | None = None
+    efa: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -185,6 +202,58 @@ class Cloud(Protocol):
 
     async def terminate(self, instance_ids: Sequence[str]) -> None:
         """End instances; unknown or ended ones are no error."""
+        ...
+
+
+class NoticeKind(StrEnum):
+    """What a cloud says of an instance without being asked."""
+
+    INTERRUPTION = "interruption"
+    REBALANCE = "rebalance"
+    ENDED = "ended"
+    SCHEDULED = "scheduled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing said of one instance; it may come twice, late, and out of order.
+
+    ``said_at`` and ``deadline`` (when the instance is taken, if known) are epoch seconds;
+    ``receipt`` is for ``Notices.settle`` alone.
+    """
+
+    kind: NoticeKind
+    instance_id: str
+    said_at: float
+    deadline: float | None = None
+    receipt: str = ""
+
+
+class Notices(Protocol):
+    """Where notices come from: a queue that delivers again what is not settled."""
+
+    async def receive(self) -> Sequence[Notice]:
+        """The next notices, ten at most; after some seconds without any, none."""
+        ...
+
+    async def settle(self, notices: Sequence[Notice]) -> None:
+        """These were acted on: they need not come again."""
+        ...
+
+
+class Meter(Protocol):
+    """Metrics. Names and labels are those declared in ``provisioner/metrics.py``."""
+
+    def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        ...
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add an observation to a histogram."""
         ...
 
 

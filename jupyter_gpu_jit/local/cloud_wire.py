@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.model import InstanceType, Offering, Resources
 from ..core.requirements import CapacityType
-from ..ports import Instance, LaunchFailure, LaunchRequest, LaunchResult
+from ..ports import Instance, LaunchFailure, LaunchRequest, LaunchResult, PlacementGroup
 
 Json = dict[str, Any]
 TYPES, INSTANCES = "/v1/instance-types", "/v1/instances"
@@ -43,7 +43,9 @@ def instance(body: Json) -> Instance:
 def launch_request(body: Json) -> LaunchRequest:
     """The request that ``body_of`` wrote."""
     offerings = tuple(offering(row) for row in body["offerings"])
-    return LaunchRequest(**{**body, "offerings": offerings})
+    asked = body["placement_group"]
+    group = PlacementGroup(**asked) if asked is not None else None
+    return LaunchRequest(**{**body, "offerings": offerings, "placement_group": group})
 
 
 def launch_result(body: Json) -> LaunchResult:

@@ -204,6 +204,10 @@ class Cloud(Protocol):
         """End instances; unknown or ended ones are no error."""
         ...
 
+    async def network_nodes(self, instance_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """The network nodes above each running instance, widest first; without those unknown."""
+        ...
+
 
 class NoticeKind(StrEnum):
     """What a cloud says of an instance without being asked."""

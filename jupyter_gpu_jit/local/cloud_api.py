@@ -34,6 +34,7 @@ class CloudApi:
         app.router.add_get(wire.INSTANCES, self._instances)
         app.router.add_post(wire.LAUNCHES, self._launch)
         app.router.add_post(wire.TERMINATIONS, self._terminate)
+        app.router.add_post(wire.NETWORK_NODES, self._network_nodes)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
@@ -74,6 +75,11 @@ class CloudApi:
         ids = json.loads(await request.read())["instance_ids"]
         await self._cloud.terminate([str(one) for one in ids])
         return web.json_response({})
+
+    async def _network_nodes(self, request: web.Request) -> web.Response:
+        ids = json.loads(await request.read())["instance_ids"]
+        found = await self._cloud.network_nodes([str(one) for one in ids])
+        return web.json_response(dict(found))
 
 
 def _status(error: GpuJitError) -> int:

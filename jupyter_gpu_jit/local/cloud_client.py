@@ -7,7 +7,7 @@ no answer and 5xx as Unavailable, a shortage as CapacityError, any other refusal
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
@@ -56,6 +56,12 @@ class CloudClient:
         """See ports.Cloud."""
         await self._call("POST", wire.TERMINATIONS, {"instance_ids": list(instance_ids)})
 
+    async def network_nodes(self, instance_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """See ports.Cloud."""
+        asked = {"instance_ids": list(instance_ids)}
+        body = await self._call("POST", wire.NETWORK_NODES, asked)
+        return _read(lambda: {str(one): tuple(map(str, above)) for one, above in body.items()})
+
     async def _call(self, method: str, path: str, body: wire.Json | None = None) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
@@ -93,5 +99,5 @@ def _error(status: int, body: wire.Json) -> GpuJitError:
 def _read(read: Callable[[], T]) -> T:
     try:
         return read()
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unavailable(f"The cloud's answer cannot be read: {error!r:.200}.") from error

@@ -16,6 +16,7 @@ from ..ports import Instance, LaunchFailure, LaunchRequest, LaunchResult, Placem
 Json = dict[str, Any]
 TYPES, INSTANCES = "/v1/instance-types", "/v1/instances"
 LAUNCHES, TERMINATIONS = "/v1/launches", "/v1/terminations"
+NETWORK_NODES = "/v1/network-nodes"
 
 
 def body_of(value: InstanceType | Instance | LaunchRequest | LaunchResult) -> Json:

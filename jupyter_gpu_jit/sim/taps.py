@@ -6,7 +6,7 @@ counts calls and ends the process at one of them).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -154,6 +154,11 @@ class TappedCloud:
         """See ports.Cloud."""
         call = Call("terminate", "cloud", ",".join(instance_ids))
         await _tapped(self._taps, call, lambda: self._inner.terminate(instance_ids))
+
+    async def network_nodes(self, instance_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """See ports.Cloud."""
+        call = Call("network_nodes", "cloud", ",".join(instance_ids))
+        return await _tapped(self._taps, call, lambda: self._inner.network_nodes(instance_ids))
 
 
 class Deleting(Protocol):

@@ -197,3 +197,22 @@ async def test_a_launch_goes_on_when_its_caller_hangs_up(sim):
     assert [i.id for i in again.instances] == list(sim.ledger)
     await client.close()
     await api.stop()
+
+
+async def test_network_nodes_are_told_of_running_instances_of_types_that_have_them(sim, cloud):
+    big = Offering(
+        instance_type="p4d.24xlarge", zone="us-east-1a", capacity_type=CapacityType.SPOT,
+        usd_per_hour_micro=1,
+    )  # fmt: skip
+    large = await cloud.launch(request(token="large", offerings=(big,), count=2))
+    small = await cloud.launch(request(token="small"))
+    async with asyncio.timeout(5):
+        while {i.state for i in sim.live()} != {"running"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    ids = [i.id for i in (*large.instances, *small.instances)]
+    told = await cloud.network_nodes([*ids, "i-unknown"])
+    assert sorted(told) == sorted(ids[:2])
+    for above in told.values():
+        assert len(above) == 3
+        assert above[1].startswith(above[0])
+    assert await cloud.network_nodes([]) == {}

@@ -57,7 +57,7 @@ def prove(pricer: Pricer, duals: Duals, effort: Effort = THOROUGH) -> Bound:
     worth = pricer.grid.worth(duals.shapes)
     rent = np.asarray(duals.rows @ problem.rows, dtype=np.float64)
     aim = problem.costs * (1 + effort.tolerance) + rent
-    ceilings = pricer.ceilings(worth, np.maximum(aim, 1.0), effort.rounds)
+    ceilings = pricer.ceilings(worth, np.maximum(problem.costs + rent, 1.0), effort.rounds)
     free = problem.limits >= UNLIMITED
     patterns = _sharpened(pricer, worth, aim, ceilings=ceilings, effort=effort, free=free)
     if effort.limited:

@@ -16,12 +16,14 @@ import numpy as np
 
 from .fills import Grid
 from .master import multipliers
-from .problem import Floats, Ints
+from .problem import Bools, Floats, Ints
 
 # Floats are exact to 1e-16 and some thousand of them are added; money is proven to this part.
 SAFETY = 1e-10
 _SHRINK = 0.93
 _STRIDE = 0.7
+# Bins that are low enough are left behind when at least half of those looked at are.
+_FEWER = 0.5
 # Fewer states than that are not worth comparing.
 _MERGED_FROM = 300
 
@@ -47,21 +49,19 @@ class Pricer:
         self._multipliers = np.repeat(grid.costs[None] / max(resources, 1), resources, axis=0)
 
     def ceilings(self, worth: Floats, aim: Floats, rounds: int) -> Floats:
-        """What no filling of each bin [B] can exceed; steps are sized to bring it to ``aim``."""
-        worth = np.maximum(worth, 0.0)
-        best, weights = np.full(len(aim), np.inf), self._multipliers
-        kept = weights.copy()
+        """What no filling of each bin [B] can exceed, lowered until it is no more than ``aim``."""
+        best, worth = np.full(len(aim), np.inf), np.maximum(worth, 0.0)
+        part = _Part(self.grid, worth, np.arange(len(aim)), self._multipliers.copy())
         for number in range(rounds):
-            gain = worth - np.einsum("kbs,kb->bs", self.grid.shares, weights)
-            taken = np.where(gain > 0, self.grid.fits, 0.0)
-            value = weights.sum(axis=0) + np.einsum("bs,bs->b", taken, gain)
-            better = value < best
-            best = np.where(better, value, best)
-            kept[:, better] = weights[:, better]
-            slope = 1.0 - np.einsum("kbs,bs->kb", self.grid.shares, taken)
-            gap = np.maximum(value - np.minimum(best, aim), 0.01 * value * _SHRINK**number)
-            weights = np.maximum(weights - _STRIDE * gap * slope / _square(slope), 0.0)
-        self._multipliers = kept
+            value, slope = part.value()
+            lower = value < best[part.bins]
+            best[part.bins[lower]] = value[lower]
+            self._multipliers[:, part.bins[lower]] = part.weights[:, lower]
+            above = best[part.bins] > aim[part.bins]
+            gap = value - np.minimum(best, aim)[part.bins]
+            part.step(np.maximum(gap, 0.01 * value * _SHRINK**number), slope)
+            if above.sum() < _FEWER * len(above):
+                part = part.only(above)
         return best * (1.0 + SAFETY)
 
     def search(
@@ -89,8 +89,28 @@ class Pricer:
         return float((weights.sum() + most @ gain) * (1.0 + SAFETY))
 
 
-def _square(slope: Floats) -> Floats:
-    return np.asarray((slope * slope).sum(axis=0) + 1e-9)
+class _Part:
+    """The n bins whose ceilings are still being lowered, with multipliers [K,n] to try next."""
+
+    def __init__(self, grid: Grid, worth: Floats, bins: Ints, weights: Floats) -> None:
+        self._grid, self._worth, self.bins, self.weights = grid, worth, bins, weights
+        self._shares, self._fits = grid.shares[:, bins], grid.fits[bins]
+
+    def value(self) -> tuple[Floats, Floats]:
+        """What the bins are worth at most under the multipliers [n], and its slope [K,n]."""
+        gain = self._worth[self.bins] - np.einsum("kbs,kb->bs", self._shares, self.weights)
+        taken = np.where(gain > 0, self._fits, 0.0)
+        value = self.weights.sum(axis=0) + np.einsum("bs,bs->b", taken, gain)
+        return value, 1.0 - np.einsum("kbs,bs->kb", self._shares, taken)
+
+    def step(self, gap: Floats, slope: Floats) -> None:
+        """Move the multipliers down the slope, so far as to close the gap [n] by a part."""
+        square = (slope * slope).sum(axis=0) + 1e-9
+        self.weights = np.maximum(self.weights - _STRIDE * gap * slope / square, 0.0)
+
+    def only(self, kept: Bools) -> _Part:
+        """The same for some of the bins."""
+        return _Part(self._grid, self._worth, self.bins[kept], self.weights[:, kept])
 
 
 @dataclass

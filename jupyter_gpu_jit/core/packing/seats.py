@@ -98,6 +98,8 @@ class Seating:
 
     def fill(self, sessions: Sequence[SessionRequest]) -> list[SessionRequest]:
         """Seat whom it can, in the order given; those left over. Sets ``placements``."""
+        if not self._by_place:
+            return list(sessions)
         left = [self._fill_group([s for s in sessions if s.resources.gpus > 0])]
         left.append(self._fill_group([s for s in sessions if s.resources.gpus == 0]))
         return [session for group in left for session in group]

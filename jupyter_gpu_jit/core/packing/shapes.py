@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from ..model import Resources, SessionRequest
 from ..requirements import Requirements
+
+# The fields as a tuple: it is hashed and compared without a call into Python.
+_amounts = attrgetter(*(field.name for field in fields(Resources)))
 
 Key = tuple[Resources, Requirements]
 """What makes a shape: size and requirements."""
@@ -47,18 +51,21 @@ def in_order(sessions: Iterable[SessionRequest]) -> list[SessionRequest]:
 
 def group(sessions: Sequence[SessionRequest]) -> tuple[Shape, ...]:
     """Shapes of sessions already in order, each at the place of its first session."""
-    found: list[tuple[Resources, Requirements, list[SessionRequest]]] = []
+    found: list[list[SessionRequest]] = []
     # By size first: few requirements share one, and comparing them is quicker than hashing them.
-    of_size: dict[Resources, list[int]] = {}
+    of_size: dict[object, list[list[SessionRequest]]] = {}
     for session in sessions:
-        alike = of_size.setdefault(session.resources, [])
-        same = next((i for i in alike if found[i][1] == session.requirements), None)
-        if same is None:
-            alike.append(len(found))
-            found.append((session.resources, session.requirements, [session]))
+        needs = session.requirements
+        alike = of_size.setdefault(_amounts(session.resources), [])
+        for own in alike:
+            known = own[0].requirements
+            if known is needs or known == needs:
+                own.append(session)
+                break
         else:
-            found[same][2].append(session)
-    return tuple(Shape(size, needs, tuple(own)) for size, needs, own in found)
+            alike.append([session])
+            found.append(alike[-1])
+    return tuple(Shape(own[0].resources, own[0].requirements, tuple(own)) for own in found)
 
 
 def how_many(size: Resources, room: Resources, most: int) -> int:

@@ -5,7 +5,7 @@ Pure: equal snapshots, in whatever order their parts come, give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..model import Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
@@ -133,6 +133,15 @@ def _budget(snapshot: Snapshot) -> int | None:
     return snapshot.max_usd_per_hour_micro - sum(s.usd_per_hour_micro for s in snapshot.seats)
 
 
+def _take(wanted: Iterable[tuple[list[str], int]]) -> list[str]:
+    """The next sessions in line, so many of each queue, removed from there."""
+    taken: list[str] = []
+    for queue, count in wanted:
+        taken += queue[:count]
+        del queue[:count]
+    return taken
+
+
 _Bought = tuple[Answer, tuple[PlannedClaim, ...], dict[str, Explanation], tuple[str, ...]]
 
 
@@ -229,24 +238,16 @@ class _Buying:
         for load in packed.loads:
             layout = self.market.bins[load.bin].entry.layout
             offerings = self._offerings(load)
+            wanted = [(q, n) for q, n in zip(self.queues, load.counts, strict=True) if n]
             for _ in range(load.repeat):
                 claim = PlannedClaim(
                     key=f"new-{len(claims) + 1}",
                     offerings=offerings,
-                    sessions=tuple(self._take(load.counts)),
+                    sessions=tuple(_take(wanted)),
                     layout=layout,
                 )
                 claims.append(claim)
         return claims
-
-    def _take(self, filling: Filling) -> list[str]:
-        """The next sessions in line, removed from their queues."""
-        taken: list[str] = []
-        for queue, count in zip(self.queues, filling, strict=True):
-            if count:
-                taken += queue[:count]
-                del queue[:count]
-        return taken
 
     def _reasons(self, budget: int | None, packed: Answer) -> dict[str, Explanation]:
         """Why each session still in a queue is there; sessions of a shape share one reason."""

@@ -245,6 +245,30 @@ class Notices(Protocol):
         ...
 
 
+class MetricKind(StrEnum):
+    """What a metric does: only rise, be set, or collect observations in buckets."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric as it is declared; ``name`` without the ``_total`` of counters.
+
+    ``labels`` has the values of each label, all of which exist from the start on; of a label
+    without values they are as many as the cloud makes them (pools). ``buckets`` of a histogram
+    are upper bounds in the unit that the name ends with.
+    """
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+
+
 class Meter(Protocol):
     """Metrics. Names and labels are those declared in ``provisioner/metrics.py``."""
 

@@ -356,12 +356,28 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Room kept on a node for a session that has to leave its own.
+
+    ``session`` is the uid of the pod that has to leave; the next pod of that user and server gets
+    the room, if it comes before ``until`` (epoch seconds).
+    """
+
+    session: str
+    user: str
+    server: str
+    resources: Resources
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeClaim:
     """The intent to have a node, and what became of it.
 
     ``offerings`` in order of preference, all to be launched with ``layout`` (layouts.py);
     ``sessions`` are the pod uids it was planned for;
-    the fields from ``provider_id`` on are empty until known.
+    the fields from ``provider_id`` on are empty until known. ``deadline`` is when the cloud takes
+    the instance back, in epoch seconds.
     """
 
     name: str
@@ -381,6 +397,8 @@ class NodeClaim:
     capacity_type: str = ""
     usd_per_hour_micro: int = 0
     empty_since: float | None = None
+    deadline: float | None = None
+    reservations: tuple[Reservation, ...] = ()
     conditions: tuple[Condition, ...] = ()
     deleting: bool = False
 

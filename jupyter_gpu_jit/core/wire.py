@@ -25,6 +25,7 @@ from .model import (
     Node,
     NodeClaim,
     Offering,
+    Reservation,
     Resources,
     SessionPod,
 )
@@ -60,6 +61,12 @@ CAPACITY_LABEL = "gpu-jit.io/capacity-type"
 LAYOUT_LABEL = "gpu-jit.io/gpu-layout"
 GPU_RESOURCE = "nvidia.com/gpu"
 UNREGISTERED_TAINT = Taint(key="gpu-jit.io/unregistered", effect="NoExecute")
+OUT_OF_SERVICE_TAINT = Taint(
+    key="node.kubernetes.io/out-of-service", value="nodeshutdown", effect="NoExecute"
+)
+DEADLINE_ANNOTATION = "gpu-jit.io/deadline"
+DEADLINE_TAINT_KEY = "gpu-jit.io/deadline"
+NETWORK_NODE_LABELS = tuple(f"gpu-jit.io/network-node-{layer}" for layer in (1, 2, 3))
 GPU_TAINT = Taint(key=GPU_RESOURCE, effect="NoSchedule")
 USER_TAINT = Taint(key="hub.jupyter.org/dedicated", value="user", effect="NoSchedule")
 
@@ -72,6 +79,8 @@ LAUNCHED, REGISTERED, INITIALISED, TERMINATING = (
     "Initialised",
     "Terminating",
 )
+# The cloud has said that it takes the instance back, or that it may soon.
+INTERRUPTED, AT_RISK = "Interrupted", "AtRisk"
 
 
 # --- what the pod itself asks for ------------------------------------------------------------
@@ -380,10 +389,49 @@ def _name_of(body: Json) -> str:
     return str(meta.get("name", "?")) if isinstance(meta, Mapping) else "?"
 
 
+def encode_reservation(reservation: Reservation) -> dict[str, Any]:
+    """A reservation as it stands in a claim's status."""
+    room = reservation.resources
+    return {
+        "session": reservation.session,
+        "user": reservation.user,
+        "server": reservation.server,
+        "until": format_time(reservation.until),
+        "cpuMillicores": room.cpu_millicpu,
+        "memoryBytes": room.memory_bytes,
+        "gpus": room.gpus,
+        "volumes": room.volumes,
+        "localDiskBytes": room.local_disk_bytes,
+    }
+
+
+def _decode_reservation(body: Json) -> Reservation:
+    room = Resources(
+        cpu_millicpu=int(body["cpuMillicores"]),
+        memory_bytes=int(body["memoryBytes"]),
+        gpus=int(body["gpus"]),
+        volumes=int(body["volumes"]),
+        local_disk_bytes=int(body["localDiskBytes"]),
+        pods=1,
+    )
+    return Reservation(
+        session=body["session"],
+        user=body["user"],
+        server=body["server"],
+        resources=room,
+        until=parse_time(body["until"]),
+    )
+
+
+def deadline_taint(deadline: float) -> Taint:
+    """What marks a node that the cloud takes back: nobody new, and until when, in epoch seconds."""
+    return Taint(key=DEADLINE_TAINT_KEY, value=str(round(deadline)), effect="NoSchedule")
+
+
 def _read_claim(body: Json) -> NodeClaim:
     meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     batch = spec["batch"]
-    empty_since = status.get("emptySince")
+    empty_since, deadline = status.get("emptySince"), status.get("deadline")
     return NodeClaim(
         name=meta["name"],
         uid=meta["uid"],
@@ -404,6 +452,8 @@ def _read_claim(body: Json) -> NodeClaim:
         capacity_type=status.get("capacityType") or "",
         usd_per_hour_micro=int(status.get("microUSDPerHour") or 0),
         empty_since=parse_time(empty_since) if empty_since else None,
+        deadline=parse_time(deadline) if deadline else None,
+        reservations=tuple(_decode_reservation(r) for r in status.get("reservations") or ()),
         conditions=tuple(_decode_condition(c) for c in status.get("conditions") or ()),
         deleting="deletionTimestamp" in meta,
     )

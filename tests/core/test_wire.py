@@ -19,6 +19,7 @@ from jupyter_gpu_jit.core.model import (
     LaunchBatch,
     NodeClaim,
     Offering,
+    Reservation,
     Resources,
     SessionRequest,
     SessionStatus,
@@ -616,6 +617,35 @@ def test_a_result_is_read_with_its_conditions():
     assert (claim.instance_type, claim.capacity_type) == ("g6.xlarge", "spot")
     assert (claim.usd_per_hour_micro, claim.empty_since) == (5, 9)
     assert claim.deleting
+
+
+def test_what_an_interruption_leaves_on_a_claim_is_read_back():
+    kept = Reservation(
+        session="u-1",
+        user="alice",
+        server="",
+        resources=Resources(
+            cpu_millicpu=1, memory_bytes=2, gpus=3, volumes=4, local_disk_bytes=5, pods=1
+        ),
+        until=11.0,
+    )
+    status = {
+        "deadline": "1970-01-01T00:00:09Z",
+        "reservations": [wire.encode_reservation(kept)],
+    }
+    body = stored(status)
+    CLAIM.validate(body)
+    claim = wire.read_claim(body)
+    assert claim.deadline == 9
+    assert claim.reservations == (kept,)
+    none = wire.read_claim(stored({"deadline": None, "reservations": None}))
+    assert (none.deadline, none.reservations) == (None, ())
+
+
+def test_the_taint_of_a_deadline_bears_it_in_seconds():
+    taint = wire.deadline_taint(1700000000.4)
+    assert wire.taint_json(taint)["value"] == "1700000000"
+    assert taint.effect == "NoSchedule"
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,7 @@ class SessionPod:
 
     ``claim``: planned onto (annotation). ``pinned_to``: released onto (node selector), with
     ``released_at``. ``gates`` are all scheduling gates still present, ours and others'.
+    ``volume_claims``: namespace and name of each claim it mounts.
     """
 
     name: str
@@ -293,6 +294,7 @@ class SessionPod:
     ready: bool = False
     deleting: bool = False
     status: SessionStatus | None = None
+    volume_claims: tuple[tuple[str, str], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -311,6 +313,8 @@ class BoundPod:
     resources: Resources
     daemon: bool = False
     finished: bool = False
+    deleting: bool = False
+    volume_claims: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

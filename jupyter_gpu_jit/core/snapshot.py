@@ -25,11 +25,13 @@ from .model import (
     Resources,
     Seat,
     SessionPod,
+    SessionRequest,
     Snapshot,
 )
 from .nodes import seat_of
 from .quotas import Limits, free_quotas
 from .requirements import CapacityType
+from .volumes import Storage, Uses, resolved
 
 Json = Mapping[str, Any]
 NO_QUOTAS: Limits = {}
@@ -94,11 +96,15 @@ def from_objects(
     max_usd_per_hour_micro: int | None = None,
     excluded: Collection[tuple[str, str, str]] = (),
     quotas: Limits = NO_QUOTAS,
+    storage: Storage | None = None,
 ) -> Snapshot:
-    """Snapshot of typed objects, independent of the order in which they come."""
-    sessions, claims = list(sessions), list(claims)
+    """Snapshot of typed objects, independent of the order in which they come.
+
+    Without ``storage`` nothing is known of volumes, and sessions ask no more than they say.
+    """
+    sessions, others, claims = list(sessions), list(others), list(claims)
     world = _World.of(sessions, others, nodes, instance_types)
-    waiting = (pod.request for pod in sessions if is_waiting(pod))
+    waiting = _requests(sessions, others, storage)
     # A claim whose launch gave nothing is about to be deleted, and is no place for anybody.
     live = (c for c in claims if not c.deleting and not c.is_false(wire.LAUNCHED))
     return Snapshot(
@@ -110,6 +116,22 @@ def from_objects(
         quotas=free_quotas(quotas, _launched(claims), world.vcpus),
         groups=tuple(sorted(_seated(sessions))),
     )
+
+
+def _requests(
+    sessions: Sequence[SessionPod], others: Sequence[BoundPod], storage: Storage | None
+) -> list[SessionRequest]:
+    """What each session that waits asks for; where storage is known, its volumes included."""
+    waiting = [pod for pod in sessions if is_waiting(pod)]
+    if storage is None or not any(pod.volume_claims for pod in waiting):
+        return [pod.request for pod in waiting]
+    uses = Uses.of((*sessions, *others), in_line=(*filter(_is_released, sessions), *waiting))
+    return [resolved(pod, storage, uses) for pod in waiting]
+
+
+def _is_released(pod: SessionPod) -> bool:
+    """Whether it has its place and is not bound to it yet."""
+    return bool(pod.pinned_to and not pod.node_name and not pod.deleting and not pod.finished)
 
 
 def _seated(sessions: Iterable[SessionPod]) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 A volume that exists is in a zone; one that is in use by a single node ties its session to that
 node; one that is bound at once must be there before anybody can say where it is; one that waits
-for its first consumer is made wherever the session goes. Works on the API server's JSON. Called
-where a snapshot is made; what it says becomes requirements of the session.
+for its first consumer is made wherever the session goes, so of those who share it only one is
+seated at a time. Works on the API server's JSON. Called where a snapshot is made; what it says
+becomes requirements of the session.
 
 Facts: https://kubernetes.io/docs/concepts/storage/persistent-volumes/ and
 https://kubernetes.io/docs/concepts/storage/storage-classes/#volume-binding-mode
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .model import SessionRequest
+from .model import BoundPod, SessionPod, SessionRequest
 
 Json = Mapping[str, Any]
 Key = tuple[str, str]
@@ -29,9 +30,106 @@ ZONE_KEYS = (
 )
 _HOST_KEY = "kubernetes.io/hostname"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
+"""Volumes of such a class are not made but found: an administrator has put them there."""
+
 # Several zones in one label of a volume are joined by this.
 _ZONE_SEPARATOR = "__"
 _SINGLE_NODE = frozenset(("ReadWriteOnce", "ReadWriteOncePod"))
+
+
+# --- which claims a pod uses -------------------------------------------------------------------
+
+
+def claim_names(spec: Json, pod_name: str = "") -> tuple[str, ...]:
+    """Claims that a pod of this spec uses, those made for it alone included, each once."""
+    return tuple(dict.fromkeys(_claim_names(spec, pod_name)))
+
+
+def _claim_names(spec: Json, pod_name: str) -> Iterator[str]:
+    for volume in spec.get("volumes") or ():
+        if volume.get("persistentVolumeClaim"):
+            yield volume["persistentVolumeClaim"]["claimName"]
+        elif volume.get("ephemeral"):
+            yield f"{pod_name}-{volume['name']}"
+
+
+def claims_of(pod: Json) -> tuple[Key, ...]:
+    """The same of a whole pod, with its namespace."""
+    namespace, name = _key(pod)
+    return tuple((namespace, claim) for claim in claim_names(pod.get("spec") or {}, name))
+
+
+def _key(body: Json) -> Key:
+    return body["metadata"].get("namespace", ""), _name(body)
+
+
+def _name(body: Json) -> str:
+    return str(body["metadata"]["name"])
+
+
+# --- what the cluster says about storage -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Claims, volumes and storage classes by their names."""
+
+    claims: Mapping[Key, Json] = field(default_factory=dict)
+    volumes: Mapping[str, Json] = field(default_factory=dict)
+    classes: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        claims: Iterable[Json] = (),
+        volumes: Iterable[Json] = (),
+        classes: Iterable[Json] = (),
+    ) -> Storage:
+        """From lists of objects."""
+        return cls(
+            claims={_key(claim): claim for claim in claims},
+            volumes={_name(volume): volume for volume in volumes},
+            classes={_name(each): each for each in classes},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uses:
+    """Who uses which claim: ``nodes`` where it is in use now, and the session whose ``turn`` it is.
+
+    The second matters where several sessions that wait share a claim: they are seated one after
+    the other, because where the first one goes is where the volume will be.
+    """
+
+    nodes: Mapping[Key, str] = field(default_factory=dict)
+    turn: Mapping[Key, SessionPod] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pods: Iterable[SessionPod | BoundPod], in_line: Iterable[SessionPod] = ()) -> Uses:
+        """Of all pods, and of those sessions among them that are on their way to a seat."""
+        nodes: dict[Key, str] = {}
+        for pod in sorted((pod for pod in pods if pod.volume_claims), key=_pod_key):
+            # A pod that is finished or going away holds no volume for long.
+            if pod.node_name and not pod.finished and not pod.deleting:
+                nodes.update(dict.fromkeys(pod.volume_claims, pod.node_name))
+        turn: dict[Key, SessionPod] = {}
+        for session in sorted(in_line, key=_place_in_line):
+            for key in session.volume_claims:
+                turn.setdefault(key, session)
+        return cls(nodes=nodes, turn=turn)
+
+
+def _pod_key(pod: SessionPod | BoundPod) -> Key:
+    return pod.namespace, pod.name
+
+
+def _place_in_line(pod: SessionPod) -> tuple[bool, float, str]:
+    return not pod.pinned_to, pod.request.created_at, pod.uid
+
+
+# --- what a session's volumes ask --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,75 +160,22 @@ def _common(one: frozenset[str] | None, other: frozenset[str] | None) -> frozens
     return one & other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
-    """What the cluster says about storage; ``users`` are the nodes where a claim is in use."""
-
-    claims: Mapping[Key, Json] = field(default_factory=dict)
-    volumes: Mapping[str, Json] = field(default_factory=dict)
-    classes: Mapping[str, Json] = field(default_factory=dict)
-    users: Mapping[Key, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        claims: Iterable[Json] = (),
-        volumes: Iterable[Json] = (),
-        classes: Iterable[Json] = (),
-        pods: Iterable[Json] = (),
-    ) -> Storage:
-        """From lists of objects; ``pods`` of all namespaces, to know who uses what."""
-        return cls(
-            claims={_key(claim): claim for claim in claims},
-            volumes={_name(volume): volume for volume in volumes},
-            classes={_name(each): each for each in classes},
-            users=_users(pods),
-        )
+def resolved(session: SessionPod, storage: Storage, uses: Uses) -> SessionRequest:
+    """What a session that waits asks for, its volumes included."""
+    if not session.volume_claims:
+        return session.request
+    return with_volumes(session.request, needs_of(session, storage, uses))
 
 
-def _key(body: Json) -> Key:
-    return body["metadata"].get("namespace", ""), _name(body)
-
-
-def _name(body: Json) -> str:
-    return str(body["metadata"]["name"])
-
-
-def _users(pods: Iterable[Json]) -> dict[Key, str]:
-    """Where each claim is in use; a pod that is finished or going away holds none for long."""
-    users: dict[Key, str] = {}
-    for pod in sorted(pods, key=_key):
-        node = (pod.get("spec") or {}).get("nodeName")
-        over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        if node and not over and "deletionTimestamp" not in pod["metadata"]:
-            users.update(dict.fromkeys(claims_of(pod), node))
-    return users
-
-
-def claims_of(pod: Json) -> tuple[Key, ...]:
-    """Volume claims a pod uses, those made for it alone included; each is a volume to attach."""
-    return tuple(dict.fromkeys(_claim_keys(pod)))
-
-
-def _claim_keys(pod: Json) -> Iterator[Key]:
-    namespace, pod_name = _key(pod)
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            yield namespace, volume["persistentVolumeClaim"]["claimName"]
-        elif "ephemeral" in volume:
-            yield namespace, f"{pod_name}-{volume['name']}"
-
-
-def needs_of(pod: Json, storage: Storage) -> VolumeNeeds:
-    """What the volumes of a waiting pod ask of its place."""
+def needs_of(session: SessionPod, storage: Storage, uses: Uses) -> VolumeNeeds:
+    """What the volumes of a waiting session ask of its place."""
     needs = ANYWHERE
-    for key in claims_of(pod):
-        needs = needs.together_with(_claim_needs(key, storage))
+    for key in session.volume_claims:
+        needs = needs.together_with(_claim_needs(key, storage, uses, session))
     return needs
 
 
-def _claim_needs(key: Key, storage: Storage) -> VolumeNeeds:
+def _claim_needs(key: Key, storage: Storage, uses: Uses, session: SessionPod) -> VolumeNeeds:
     claim = storage.claims.get(key)
     if claim is None:
         return VolumeNeeds(waits=f"its volume claim {key[1]} does not exist yet")
@@ -140,11 +185,35 @@ def _claim_needs(key: Key, storage: Storage) -> VolumeNeeds:
     if phase == "Lost":
         return VolumeNeeds(waits=f"the volume of its claim {key[1]} is lost")
     if phase != "Bound":
-        return _unbound(claim, storage)
+        return _unbound(claim, storage).together_with(_in_turn(key, uses, session))
     volume = storage.volumes.get(claim["spec"].get("volumeName") or "")
     if volume is None:
         return VolumeNeeds(waits=f"the volume of its claim {key[1]} is not known yet")
-    return _in_use(key, claim, storage).together_with(_bound(volume))
+    return _in_use(key, claim, uses, session).together_with(_bound(volume))
+
+
+def _in_turn(key: Key, uses: Uses, session: SessionPod) -> VolumeNeeds:
+    """Whoever comes first decides where the volume is."""
+    first = uses.turn.get(key, session)
+    if first.uid == session.uid:
+        return ANYWHERE
+    return VolumeNeeds(waits=f"its volume claim {key[1]} goes to {first.name} first")
+
+
+def _in_use(key: Key, claim: Json, uses: Uses, session: SessionPod) -> VolumeNeeds:
+    """The node where the claim is in use or about to be, if it may be used on one node only."""
+    modes = set(claim["spec"].get("accessModes") or ())
+    if not modes <= _SINGLE_NODE:
+        return ANYWHERE
+    node = uses.nodes.get(key, "")
+    if not node:
+        return _in_turn(key, uses, session)
+    if "ReadWriteOncePod" in modes:
+        return VolumeNeeds(waits=f"its volume claim {key[1]} is in use by another pod")
+    return VolumeNeeds(node=node)
+
+
+# --- claims without a volume -------------------------------------------------------------------
 
 
 def _unbound(claim: Json, storage: Storage) -> VolumeNeeds:
@@ -152,6 +221,8 @@ def _unbound(claim: Json, storage: Storage) -> VolumeNeeds:
     name = _name(claim)
     if kind is None or kind.get("volumeBindingMode") != "WaitForFirstConsumer":
         return VolumeNeeds(waits=f"its volume claim {name} has no volume yet")
+    if kind.get("provisioner") == NO_PROVISIONER:
+        return _found(claim, kind, storage)
     topologies = kind.get("allowedTopologies") or ()
     rows = [
         [{**row, "operator": "In"} for row in term.get("matchLabelExpressions") or ()]
@@ -160,27 +231,37 @@ def _unbound(claim: Json, storage: Storage) -> VolumeNeeds:
     return _of_terms(name, rows)
 
 
+def _found(claim: Json, kind: Json, storage: Storage) -> VolumeNeeds:
+    """Where there is a volume that the claim may be given; its size is the scheduler's matter."""
+    free = [
+        volume
+        for _, volume in sorted(storage.volumes.items())
+        if volume["spec"].get("storageClassName") == _name(kind)
+        and (volume.get("status") or {}).get("phase") == "Available"
+    ]
+    if not free:
+        return VolumeNeeds(waits=f"no volume is left for its claim {_name(claim)}")
+    return _any_of([_bound(volume) for volume in free])
+
+
 def _class_of(claim: Json, storage: Storage) -> Json | None:
-    """The claim's storage class; the default one where it names none."""
+    """The claim's storage class; the default one, the newest of several, where it names none."""
     named = claim["spec"].get("storageClassName")
     if named is not None:
         return storage.classes.get(named)
-    defaults = (
+    defaults = [
         kind
         for _, kind in sorted(storage.classes.items())
         if (kind["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-    )
-    return next(defaults, None)
+    ]
+    return max(defaults, key=_created_at, default=None)
 
 
-def _in_use(key: Key, claim: Json, storage: Storage) -> VolumeNeeds:
-    """The node where the claim is in use, if it may be used on one node only."""
-    node, modes = storage.users.get(key, ""), set(claim["spec"].get("accessModes") or ())
-    if not node or not modes <= _SINGLE_NODE:
-        return ANYWHERE
-    if "ReadWriteOncePod" in modes:
-        return VolumeNeeds(waits=f"its volume claim {key[1]} is in use by another pod")
-    return VolumeNeeds(node=node)
+def _created_at(body: Json) -> str:
+    return str(body["metadata"].get("creationTimestamp", ""))
+
+
+# --- volumes -----------------------------------------------------------------------------------
 
 
 def _bound(volume: Json) -> VolumeNeeds:
@@ -195,11 +276,16 @@ def _bound(volume: Json) -> VolumeNeeds:
 
 
 def _of_terms(name: str, terms: Iterable[Iterable[Json]]) -> VolumeNeeds:
-    """Any of the terms will do: zones are joined, and a node counts if all name the same one."""
+    """Any of the terms will do; no terms ask for nothing."""
     each = [_of_rows(name, rows) for rows in terms]
+    return _any_of(each) if each else ANYWHERE
+
+
+def _any_of(each: Sequence[VolumeNeeds]) -> VolumeNeeds:
+    """One of them will do: zones are joined, and a node counts if all name the same one."""
     fine = [needs for needs in each if not needs.waits]
     if not fine:
-        return each[0] if each else ANYWHERE
+        return each[0]
     zones = None
     if all(needs.zones is not None for needs in fine):
         zones = frozenset[str]().union(*(needs.zones or () for needs in fine))

@@ -37,6 +37,7 @@ from .requirements import (
     Taint,
     Toleration,
 )
+from .volumes import claim_names, claims_of
 
 Json = Mapping[str, Any]
 
@@ -161,17 +162,9 @@ def pod_resources(spec: Json) -> Resources:
             sidecars = step
     total = _largest(_sum_requests(spec.get("containers") or ()) + sidecars, peak)
     whole = _whole_pod(total, spec.get("resources") or {})
-    own = Resources(pods=1, volumes=_volumes(spec))
+    # Each claim counts as one attachment, though a file system that many share (EFS) needs none.
+    own = Resources(pods=1, volumes=len(claim_names(spec)))
     return whole + _amounts(spec.get("overhead") or {}) + own
-
-
-def _volumes(spec: Json) -> int:
-    """Persistent volume claims of the pod, its own ephemeral ones included.
-
-    Each counts as one attachment, though a file system that many share (EFS) needs none.
-    """
-    kinds = ("persistentVolumeClaim", "ephemeral")
-    return sum(1 for volume in spec.get("volumes") or () if any(volume.get(k) for k in kinds))
 
 
 def _whole_pod(total: Resources, resources: Json) -> Resources:
@@ -257,6 +250,7 @@ def read_session_pod(pod: Json) -> SessionPod:
         ready=_pod_ready(status),
         deleting="deletionTimestamp" in meta,
         status=decode_status(annotations.get(STATUS_ANNOTATION)),
+        volume_claims=claims_of(pod),
     )
 
 
@@ -272,6 +266,8 @@ def read_bound_pod(pod: Json) -> BoundPod:
         resources=pod_resources(spec),
         daemon=any(o.get("kind") == "DaemonSet" for o in owners),
         finished=(pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"),
+        deleting="deletionTimestamp" in meta,
+        volume_claims=claims_of(pod),
     )
 
 

@@ -195,6 +195,13 @@ def test_a_session_waits_for_the_node_where_its_volume_is():
     assert told.message.endswith("it starts when a seat on a running node is free.")
 
 
+@pytest.mark.parametrize("taken", [[], [("c1", "n1")]], ids=["no seats", "seats elsewhere"])
+def test_a_volume_in_use_on_a_node_that_is_not_ours_is_waited_for(taken):
+    seats = [seat(place, M5, node_name=name) for place, name in taken]
+    told = refusal(solve(snapshot([session("a", node="n9")], [M5], seats)), "a")
+    assert (told.reason, told.temporary) == ("VolumeInUse", True)
+
+
 # --- vCPU quotas --------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from jupyter_gpu_jit.core.model import (
 from jupyter_gpu_jit.core.nodes import OS_LABEL, SESSION_TOLERATIONS
 from jupyter_gpu_jit.core.packing import solve
 from jupyter_gpu_jit.core.requirements import CapacityPolicy, CapacityType, Requirements, Taint
+from jupyter_gpu_jit.core.volumes import Storage
 
 GIB = 1 << 30
 SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
@@ -467,3 +468,70 @@ def test_a_type_is_as_large_as_its_node_says_in_what_is_made_of_lists():
     seen = snapshot.build(pods=[], nodes=[body], claims=[], instance_types=TYPES, now=1.0)
     assert seen.instance_types[0].allocatable == room(cpu=7, gib=30)
     assert seen.instance_types[1] is A10G
+
+
+# --- volumes -----------------------------------------------------------------------------------
+
+HOME = ("gpu-jit", "home")
+ZONE_A = {"key": wire.ZONE_LABEL, "operator": "In", "values": ["us-east-1a"]}
+A_HOME = Storage.of(
+    claims=[
+        {
+            "metadata": {"name": "home", "namespace": "gpu-jit"},
+            "spec": {"volumeName": "pv", "accessModes": ["ReadWriteOnce"]},
+            "status": {"phase": "Bound"},
+        }
+    ],
+    volumes=[
+        {
+            "metadata": {"name": "pv"},
+            "spec": {
+                "nodeAffinity": {
+                    "required": {"nodeSelectorTerms": [{"matchExpressions": [ZONE_A]}]}
+                }
+            },
+        }
+    ],
+)
+
+
+def asked(storage, *sessions, others=()):
+    """Zones, node and what is waited for, of each session that waits."""
+    seen = look(sessions=sessions, others=others, storage=storage)
+    return [(r.requirements.zones, r.requirements.node, r.waits_for) for r in seen.waiting]
+
+
+def test_a_session_is_planned_where_its_volume_is():
+    home = session("a", volume_claims=(HOME,))
+    assert asked(A_HOME, home, session("b")) == [(("us-east-1a",), "", ""), ((), "", "")]
+    [(_, _, waits)] = asked(Storage(), home)
+    assert waits == "its volume claim home does not exist yet"
+
+
+def test_who_knows_nothing_of_storage_plans_sessions_by_what_they_say():
+    assert asked(None, session("a", volume_claims=(HOME,))) == [((), "", "")]
+
+
+def test_a_volume_somebody_uses_means_that_node():
+    user = BoundPod(
+        name="other", namespace="gpu-jit", uid="o", node_name="n7", resources=NEED,
+        volume_claims=(HOME,),
+    )  # fmt: skip
+    seen = asked(A_HOME, session("a", volume_claims=(HOME,)), others=[user])
+    assert seen == [(("us-east-1a",), "n7", "")]
+
+
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [
+        ({"pinned_to": "c1", "gates": ()}, "its volume claim home goes to a first"),
+        ({"pinned_to": "c1", "gates": (), "deleting": True}, ""),
+        ({"pinned_to": "c1", "gates": (), "phase": "Failed"}, ""),
+        ({}, "its volume claim home goes to a first"),
+        ({"gates": (wire.GATE, "other.io/gate")}, ""),
+    ],
+)
+def test_of_sessions_that_share_a_volume_one_is_seated_at_a_time(state, waits):
+    first = session("a", volume_claims=(HOME,), **state)
+    seen = look(sessions=[session("b", volume_claims=(HOME,)), first], storage=A_HOME)
+    assert {r.uid: r.waits_for for r in seen.waiting}["b"] == waits

@@ -506,7 +506,9 @@ def test_each_claimed_volume_of_a_pod_is_one_attachment():
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
         {"name": "config", "configMap": {"name": "c"}},
     ]
+    again = {"name": "again", "persistentVolumeClaim": {"claimName": "home-ann"}}
     assert wire.pod_resources({"containers": [], "volumes": volumes}).volumes == 2
+    assert wire.pod_resources({"containers": [], "volumes": [*volumes, again]}).volumes == 2
 
 
 def test_local_disk_is_what_the_annotation_asks_for():

@@ -106,7 +106,8 @@ def explain(shape: Shape, entries: Sequence[Entry]) -> Explanation:
         reason=REASONS[last],
         message=f"{_asked(shape)}: 0 of {count} pools {_verb(shape, last)}",
         alternative=_alternative(shape, misses),
-        temporary=any(miss.failed == (m.AVAILABILITY,) for miss in misses),
+        # Whoever has the volume will give it back.
+        temporary=last == m.NODE or any(miss.failed == (m.AVAILABILITY,) for miss in misses),
         excluded=excluded,
     )
 

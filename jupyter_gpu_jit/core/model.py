@@ -204,6 +204,25 @@ class GroupPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTerms:
+    """What a launch asks besides offerings and layout; alike for all claims of a fleet request.
+
+    ``placement_group``: the instances join that one, of that strategy; "" is none. ``efa``: with
+    as many EFA interfaces as the type has. Claims with the same ``together`` that is not "" are
+    launched all in one request or not at all.
+    """
+
+    placement_group: str = ""
+    placement_strategy: str = "cluster"
+    efa: bool = False
+    together: str = ""
+
+    def at_least(self, count: int) -> int:
+        """How many of ``count`` instances must be launched for any to be."""
+        return count if self.together else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceType:
     """A size the cloud has. ``gpu_memory_mib`` is of one GPU; ``allocatable`` is after overheads.
 
@@ -378,8 +397,8 @@ class Reservation:
 class NodeClaim:
     """The intent to have a node, and what became of it.
 
-    ``offerings`` in order of preference, all to be launched with ``layout`` (layouts.py);
-    ``sessions`` are the pod uids it was planned for;
+    ``offerings`` in order of preference, all to be launched with ``layout`` (layouts.py) and on
+    ``terms``; ``sessions`` are the pod uids it was planned for;
     the fields from ``provider_id`` on are empty until known. ``deadline`` is when the cloud takes
     the instance back, in epoch seconds.
     """
@@ -393,6 +412,7 @@ class NodeClaim:
     batch: LaunchBatch
     offerings: tuple[Offering, ...]
     layout: str = ""
+    terms: LaunchTerms = LaunchTerms()
     sessions: tuple[str, ...] = ()
     provider_id: str = ""
     node_name: str = ""
@@ -491,13 +511,15 @@ class Placement:
 class PlannedClaim:
     """A node to be launched, with every offering that would hold its sessions, cheapest first.
 
-    ``layout`` is what its GPUs are to be divided into (layouts.py), whichever it will be.
+    ``layout`` is what its GPUs are to be divided into (layouts.py), whichever it will be; ``terms``
+    is what else its launch asks.
     """
 
     key: str
     offerings: tuple[Offering, ...]
     sessions: tuple[str, ...]
     layout: str = ""
+    terms: LaunchTerms = LaunchTerms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from .model import (
     BoundPod,
     Condition,
     LaunchBatch,
+    LaunchTerms,
     Node,
     NodeClaim,
     Offering,
@@ -348,6 +349,7 @@ def encode_claim(claim: NodeClaim) -> dict[str, Any]:
             },
             "offerings": [_encode_offering(o) for o in claim.offerings],
             "layout": claim.layout,
+            "terms": _encode_terms(claim.terms),
             "sessions": list(claim.sessions),
         },
     }
@@ -368,6 +370,31 @@ def _decode_offering(body: Json) -> Offering:
         zone=body["zone"],
         capacity_type=CapacityType(body["capacityType"]),
         usd_per_hour_micro=int(body["microUSDPerHour"]),
+    )
+
+
+def _encode_terms(terms: LaunchTerms) -> dict[str, Any]:
+    """What is asked alone; nothing for nearly all claims."""
+    body: dict[str, Any] = {}
+    if terms.placement_group:
+        body["placementGroup"] = {
+            "name": terms.placement_group,
+            "strategy": terms.placement_strategy,
+        }
+    if terms.efa:
+        body["efa"] = True
+    if terms.together:
+        body["together"] = terms.together
+    return body
+
+
+def _decode_terms(body: Json) -> LaunchTerms:
+    group = body.get("placementGroup") or {}
+    return LaunchTerms(
+        placement_group=group.get("name") or "",
+        placement_strategy=group.get("strategy") or "cluster",
+        efa=bool(body.get("efa")),
+        together=body.get("together") or "",
     )
 
 
@@ -440,6 +467,7 @@ def _read_claim(body: Json) -> NodeClaim:
         ),
         offerings=tuple(_decode_offering(o) for o in spec["offerings"]),
         layout=spec.get("layout") or "",
+        terms=_decode_terms(spec.get("terms") or {}),
         sessions=tuple(spec.get("sessions") or ()),
         provider_id=status.get("providerID") or "",
         node_name=status.get("nodeName") or "",

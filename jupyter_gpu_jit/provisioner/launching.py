@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ..core import wire
 from ..core.model import LaunchBatch, NodeClaim
 from ..errors import CapacityError, Rejected
-from ..ports import Cloud, Instance, LaunchRequest, LaunchResult
+from ..ports import Cloud, Instance, LaunchRequest, LaunchResult, PlacementGroup
 from .claims import ClaimWriter
 from .settings import Settings
 from .state import ClusterState
@@ -72,7 +72,10 @@ class Launching:
             client_token=batch.client_token,
             offerings=claim.offerings,
             count=len(batch.claims),
+            at_least=claim.terms.at_least(len(batch.claims)),
             layout=claim.layout,
+            placement_group=_placement_group(claim),
+            efa=claim.terms.efa,
             tags={
                 wire.CLUSTER_TAG: claim.cluster_id,
                 wire.HUB_TAG: claim.hub_id,
@@ -118,6 +121,11 @@ class Launching:
         claim = await self._claims.set_status(claim, {}, failed)
         if not claim.deleting:
             await self._claims.delete(claim, reason)
+
+
+def _placement_group(claim: NodeClaim) -> PlacementGroup | None:
+    name, strategy = claim.terms.placement_group, claim.terms.placement_strategy
+    return PlacementGroup(name=name, strategy=strategy) if name else None
 
 
 def _undecided(claim: NodeClaim) -> bool:

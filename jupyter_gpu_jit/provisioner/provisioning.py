@@ -13,6 +13,7 @@ from dataclasses import replace
 from ..core import wire
 from ..core.model import (
     LaunchBatch,
+    LaunchTerms,
     Node,
     NodeClaim,
     Offering,
@@ -90,13 +91,14 @@ class Provisioning:
     async def _write_intents(self, planned: Iterable[PlannedClaim]) -> dict[str, str]:
         """Write a claim for each planned one; the names by plan key. Launching is lifecycle's.
 
-        Nodes that may be served by the same offerings in the same layout are asked for in one
-        fleet request, so they share a launch batch, and no batch is acted on before it is written
-        whole.
+        Nodes that may be served by the same offerings in the same layout on the same terms are
+        asked for in one fleet request, so they share a launch batch, and no batch is acted on
+        before it is written whole.
         """
-        batches: dict[tuple[tuple[Offering, ...], str], list[PlannedClaim]] = {}
+        batches: dict[tuple[tuple[Offering, ...], str, LaunchTerms], list[PlannedClaim]] = {}
         for claim in planned:
-            batches.setdefault((claim.offerings, claim.layout), []).append(claim)
+            key = (claim.offerings, claim.layout, claim.terms)
+            batches.setdefault(key, []).append(claim)
         names: dict[str, str] = {}
         await together([self._write_batch(members, names) for members in batches.values()])
         return names
@@ -127,10 +129,18 @@ class Provisioning:
             batch=batch,
             offerings=planned.offerings,
             layout=planned.layout,
+            terms=self._in_this_cluster(planned.terms),
             sessions=planned.sessions,
         )
         self._state.observe(CLAIMS, await self._cluster.create(CLAIMS, wire.encode_claim(claim)))
         log.info("claim written", extra={"claim": name, "reason": "Planned"})
+
+    def _in_this_cluster(self, terms: LaunchTerms) -> LaunchTerms:
+        """Names of placement groups are unique in an account, where other clusters may be."""
+        if not terms.placement_group:
+            return terms
+        name = f"{self._settings.cluster_id}-{terms.placement_group}"
+        return replace(terms, placement_group=name)
 
     # --- seats --------------------------------------------------------------------------------
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jupyter_gpu_jit.core import wire
-from jupyter_gpu_jit.core.model import Condition, LaunchBatch, NodeClaim, Offering
+from jupyter_gpu_jit.core.model import Condition, LaunchBatch, LaunchTerms, NodeClaim, Offering
 from jupyter_gpu_jit.core.requirements import CapacityType
-from jupyter_gpu_jit.ports import CLAIMS, LaunchRequest
+from jupyter_gpu_jit.ports import CLAIMS, LaunchRequest, PlacementGroup
 from jupyter_gpu_jit.sim.world import World
 
 NAMES = ("gnc-a", "gnc-b", "gnc-c")
@@ -22,11 +23,16 @@ def offerings(world: World) -> tuple[Offering, ...]:
     return tuple(o for o in kind.offerings if o.capacity_type is CapacityType.SPOT)[:2]
 
 
-async def write(world: World, name: str, *, launched: str | None = None) -> None:
+NOTHING = LaunchTerms()
+
+
+async def write(
+    world: World, name: str, *, launched: str | None = None, terms: LaunchTerms = NOTHING
+) -> None:
     """A claim as a provisioner that is gone now left it; ``launched``: True, False or Unknown."""
     claim = NodeClaim(
         name=name, uid="", resource_version="", created_at=0.0, cluster_id="sim", hub_id="sim",
-        batch=BATCH, offerings=offerings(world),
+        batch=BATCH, offerings=offerings(world), terms=terms,
     )  # fmt: skip
     await world.cluster.create(CLAIMS, wire.encode_claim(claim))
     if launched is not None:
@@ -110,5 +116,27 @@ def test_an_instance_that_nobody_claims_is_ended_but_not_before_its_grace(in_wor
         await world.clock.sleep(grace - 10)
         assert len(world.cloud.live()) == len(result.instances)
         await world.until(lambda: not world.cloud.live(), seconds=300)
+
+    in_world(body, provisioner=False)
+
+
+def test_what_a_batch_asks_besides_is_sent_with_it(in_world: Any) -> None:
+    terms = LaunchTerms(placement_group="pg-1", efa=True, together="g")
+
+    async def body(world: World) -> None:
+        for name in NAMES:
+            await write(world, name, launched="Unknown", terms=terms)
+        group = PlacementGroup(name="pg-1")
+        sent = replace(request(world), at_least=3, placement_group=group, efa=True)
+        # The token of another request would be refused, so only this very one gives instances.
+        await world.cloud.launch(sent)
+        world.start_provisioner()
+
+        def told() -> bool:
+            claims = map(wire.read_claim, world.cluster.peek(CLAIMS))
+            return all(claim.provider_id for claim in claims)
+
+        await world.until(told, seconds=60)
+        assert len(world.cloud.ledger) == len(NAMES)
 
     in_world(body, provisioner=False)

@@ -22,6 +22,7 @@ from .model import (
     Node,
     NodeClaim,
     Offering,
+    Reservation,
     Resources,
     Seat,
     SessionPod,
@@ -184,6 +185,7 @@ class _World:
     types: Mapping[str, InstanceType]
     bound: Mapping[str, Resources]
     released: Mapping[str, Resources]
+    uids: Mapping[tuple[str, str], frozenset[str]]
 
     @classmethod
     def of(
@@ -193,14 +195,19 @@ class _World:
         nodes: Iterable[Node],
         types: Iterable[InstanceType],
     ) -> _World:
-        nodes = list(nodes)
+        nodes, sessions = list(nodes), list(sessions)
         bound, released = _loads(sessions, others)
+        uids: dict[tuple[str, str], frozenset[str]] = {}
+        for pod in sessions:
+            who = (pod.request.user, pod.request.server)
+            uids[who] = uids.get(who, frozenset()) | {pod.uid}
         return cls(
             by_pin={node.claim: node for node in nodes if node.claim},
             by_provider={node.provider_id: node for node in nodes if node.provider_id},
             types={kind.name: kind for kind in types},
             bound=bound,
             released=released,
+            uids=uids,
         )
 
     @property
@@ -216,12 +223,20 @@ class _World:
             seat = self._on_node(seat, node)
         elif node is not None and (node.unschedulable or node.deleting):
             seat = replace(seat, residual=_NOTHING)
+        if claim.is_true(wire.INTERRUPTED):
+            seat = replace(seat, residual=_NOTHING)
         if seat.residual == _NOTHING:
             return seat
         taken = self.released.get(claim.name, _NOTHING)
         if node is not None:
             taken = taken + self.bound.get(node.name, _NOTHING)
+        taken = sum(map(self._kept, claim.reservations), taken)
         return replace(seat, residual=seat.residual - taken)
+
+    def _kept(self, kept: Reservation) -> Resources:
+        """What is kept for somebody, until a pod of theirs is here to ask for it itself."""
+        uids = self.uids.get((kept.user, kept.server), frozenset())
+        return _NOTHING if uids - {kept.session} else kept.resources
 
     def _on_node(self, seat: Seat, node: Node | None) -> Seat:
         """The seat on its initialised node: what the node says replaces what we expected."""

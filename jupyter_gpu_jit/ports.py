@@ -39,6 +39,9 @@ NODES = Kind("", "v1", "nodes", "Node", False)
 EVENTS = Kind("", "v1", "events", "Event", True)
 LEASES = Kind("coordination.k8s.io", "v1", "leases", "Lease", True)
 CLAIMS = Kind("gpu-jit.io", "v1alpha1", "gpunodeclaims", "GpuNodeClaim", False)
+VOLUME_CLAIMS = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True)
+VOLUMES = Kind("", "v1", "persistentvolumes", "PersistentVolume", False)
+STORAGE_CLASSES = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ _SHORT_NAMES = {
     "namespaces": ["ns"],
     "services": ["svc"],
     "persistentvolumeclaims": ["pvc"],
+    "persistentvolumes": ["pv"],
+    "storageclasses": ["sc"],
     "gpunodeclaims": ["gnc"],
 }
 _VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-gpu-jit", "platform": "memory"}

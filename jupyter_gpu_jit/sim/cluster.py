@@ -123,10 +123,12 @@ class MemoryCluster:
         await asyncio.sleep(0)
         return self._listing(rules, self._version, matches)
 
-    async def list_as_of(self, kind: Kind, version: int, *, label_selector: str = "") -> Listing:
+    async def list_as_of(
+        self, kind: Kind, version: int, *, namespace: str = "", label_selector: str = ""
+    ) -> Listing:
         """A list from history, as a cache that is behind gives it. Raises Expired."""
         rules = self._rules_of(kind)
-        matches = self._matcher(rules, "", label_selector, "")
+        matches = self._matcher(rules, namespace, label_selector, "")
         await asyncio.sleep(0)
         return self._listing(rules, version, matches)
 

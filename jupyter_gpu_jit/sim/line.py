@@ -77,7 +77,9 @@ class Line:
         old = self.first_lists_at
         if old is not None and kind.plural not in self._listed:
             self._listed.add(kind.plural)
-            return await self.cluster.list_as_of(kind, old, label_selector=label_selector)
+            return await self.cluster.list_as_of(
+                kind, old, namespace=namespace, label_selector=label_selector
+            )
         return await self.cluster.list(
             kind,
             namespace=namespace,

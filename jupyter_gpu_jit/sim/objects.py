@@ -1,7 +1,8 @@
 """What the API server knows about each kind: defaults, what an update may change, deletion.
 
 Used by ``sim.cluster`` only. Semantics follow Kubernetes 1.36 as the contract suite
-(tests/contract) sees them on a real server; pods have their own module, ``sim.pods``.
+(tests/contract) sees them on a real server; pods and storage
+have their own modules, ``sim.pods`` and ``sim.storage``.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from typing import Any
 
 from ..core.quantity import parse_time
 from ..errors import Conflict, Rejected
-from ..ports import CLAIMS, EVENTS, LEASES, NODES, PODS, Kind
-from . import pods
+from ..ports import (
+    CLAIMS,
+    EVENTS,
+    LEASES,
+    NODES,
+    PODS,
+    STORAGE_CLASSES,
+    VOLUME_CLAIMS,
+    VOLUMES,
+    Kind,
+)
+from . import pods, storage
 
 Json = dict[str, Any]
 
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", False)
 SERVICES = Kind("", "v1", "services", "Service", True)
 SECRETS = Kind("", "v1", "secrets", "Secret", True)
-VOLUME_CLAIMS = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True)
 
 NOT_READY_TAINT = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 """Admission puts it on every new node; the node lifecycle controller takes it away when Ready."""
@@ -158,10 +168,6 @@ def _prepare_namespace(namespace: Json) -> None:
     labels["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
 
 
-def _prepare_volume_claim(claim: Json) -> None:
-    claim["status"] = {"phase": "Pending"}
-
-
 def _prepare_secret(secret: Json) -> None:
     secret.setdefault("type", "Opaque")
 
@@ -211,7 +217,19 @@ KNOWN = (
     Rules(kind=NAMESPACES, fields=("status.phase",), prepare=_prepare_namespace),
     Rules(kind=SERVICES),
     Rules(kind=SECRETS, fields=("type",), prepare=_prepare_secret),
-    Rules(kind=VOLUME_CLAIMS, prepare=_prepare_volume_claim),
+    Rules(
+        kind=VOLUME_CLAIMS,
+        has_status=True,
+        prepare=storage.prepare_claim,
+        check=storage.check_claim,
+    ),
+    Rules(
+        kind=VOLUMES,
+        has_status=True,
+        prepare=storage.prepare_volume,
+        check=storage.check_volume,
+    ),
+    Rules(kind=STORAGE_CLASSES, prepare=storage.prepare_class, check=storage.check_class),
 )
 """The kinds a new cluster serves."""
 

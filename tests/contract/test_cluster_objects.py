@@ -6,8 +6,8 @@ import pytest
 from worlds import eventually
 
 from jupyter_gpu_jit.errors import AlreadyExists, Conflict, NotFound, Rejected
-from jupyter_gpu_jit.ports import CLAIMS, EVENTS, LEASES, NODES, PODS, Kind
-from jupyter_gpu_jit.sim.objects import NAMESPACES, SECRETS, SERVICES, VOLUME_CLAIMS
+from jupyter_gpu_jit.ports import CLAIMS, EVENTS, LEASES, NODES, PODS, VOLUME_CLAIMS, Kind
+from jupyter_gpu_jit.sim.objects import NAMESPACES, SECRETS, SERVICES
 
 
 async def lease(world, **spec):

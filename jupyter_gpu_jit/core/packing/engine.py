@@ -29,6 +29,9 @@ FIRST_STEPS = 8
 """What a waiting user can afford: some 30 ms for 40 shapes."""
 SETTLE_STEPS = 200
 """Until nothing is left to find, with dives and a thorough certificate."""
+# A step on more shapes times bins than that counts for several, or a crowd that nobody has packed
+# before would wait for seconds.
+_STEP_SIZE = 25_000
 # Beyond that many steps the certificate is thorough and dives begin.
 _SETTLING = 40
 # Up to 20 sessions always get that many.
@@ -109,6 +112,11 @@ def _can_be_served(problem: Problem) -> Ints | None:
     return np.where(problem.fits.any(axis=0), problem.demand, 0)
 
 
+def _rounds(problem: Problem, steps: int) -> int:
+    """What the steps of a first answer come to on a problem of that size."""
+    return steps * _STEP_SIZE // max(_STEP_SIZE, problem.shapes * problem.bins)
+
+
 def _greedily(problem: Problem) -> list[Load]:
     return merged(greedy(Grid(problem), problem.demand, Purse.of(problem)))
 
@@ -122,11 +130,12 @@ class _Work:
     def __init__(
         self, problem: Problem, first: list[Load] | None, hints: Sequence[Pattern], steps: int
     ) -> None:
-        self.problem, self.first, self.best, self.steps = problem, first, first or [], steps
+        self.problem, self.first, self.best = problem, first, first or []
         self.grid = Grid(problem)
         self.pricer = Pricer(self.grid)
         self.few = int(problem.demand.sum()) <= FEW
         self.thorough = self.few or steps >= _SETTLING
+        self.steps = steps if self.thorough else _rounds(problem, steps)
         self.pool = self._pool(hints)
         self.bound = Bound(0, 1.0)
         self.duals = Duals(np.zeros(problem.shapes), np.zeros(problem.bins), np.zeros(0))
@@ -178,7 +187,8 @@ class _Work:
                 self.bound, self.duals = found, columns.duals
             if steps <= 0 or found.theta <= _TIGHT or not columns.learn(found.patterns):
                 return steps
-            steps -= 1 + (columns.run(steps - 1) if self.thorough else 0)
+            # A first answer is proven once more with what was found, and has no time for a third.
+            steps = steps - 1 - columns.run(steps - 1) if self.thorough else 0
 
     def _greedy(self) -> list[Load]:
         if self.first is None:

@@ -26,6 +26,8 @@ Numbers = TypeVar("Numbers", Floats, Ints)
 _AMPLE = 4
 # Orders that lean to one resource; to a third or fourth gained nothing in any mix tried.
 _LEANING = 2
+# So many shapes are tried on a bin, the densest; of the others hardly one ever finds room.
+_TRIED = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,12 @@ class Grid:
         return np.stack([mean, largest, *leaning]) + TINY
 
     @cached_property
+    def kinds(self) -> Ints:
+        """A number for each bin [B]; those of one room and cost (zones of a type) have the same."""
+        looks = np.column_stack([self.problem.rooms, self.problem.costs])
+        return np.unique(looks, axis=0, return_inverse=True)[1].ravel()
+
+    @cached_property
     def sensible(self) -> Bools:
         """Bins [B] that are not needlessly large.
 
@@ -109,7 +117,7 @@ class Grid:
         """Fill ``bins[n]`` with at most ``caps[n,S]``, densest first; only what has density > 0."""
         useful = (caps > 0) & (density > 0)
         order = np.argsort(np.where(useful, -density, 0.0), axis=1, kind="stable")
-        depth = int(useful.sum(axis=1).max(initial=0))
+        depth = min(int(useful.sum(axis=1).max(initial=0)), _TRIED)
         ranked = np.ascontiguousarray(order[:, :depth].T)
         every = np.arange(len(bins))
         most = np.where(useful, caps, 0.0)[every, ranked]

@@ -16,8 +16,9 @@ from .fills import Grid, distinct
 from .problem import UNLIMITED, Bools, Floats, Ints, Load, Problem
 
 # A filling is bought in the same round as the best one when it is worth that part of it.
-_NEARLY = 0.97
-_LOOKED_AT = 48
+_NEARLY = 0.94
+# So many kinds of bins are filled in a round, each in all its zones.
+_LOOKED_AT = 20
 
 
 @dataclass
@@ -107,7 +108,9 @@ class Greedy:
         for resource in self._scarce(worth > 0):
             densest = (worth * self.grid.per_unit[resource]).max(axis=1)
             most = np.minimum(most, densest * self.grid.rooms[resource, bins])
-        return np.sort(np.argsort(-(most / self.grid.costs[bins]), kind="stable")[:_LOOKED_AT])
+        order = np.argsort(-(most / self.grid.costs[bins]), kind="stable")
+        firsts = np.sort(np.unique(self.grid.kinds[bins[order]], return_index=True)[1])
+        return np.sort(order[: firsts[_LOOKED_AT]] if len(firsts) > _LOOKED_AT else order)
 
     def _scarce(self, useful: Bools) -> list[int]:
         """Resources that in some bin [n,S] everybody useful needs; all if there are none."""

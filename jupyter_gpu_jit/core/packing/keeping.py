@@ -22,7 +22,7 @@ from .fills import Grid, distinct
 from .master import Duals, Master, Unsolved
 from .pool import Pool
 from .problem import Bools, Floats, Ints, Load, Problem
-from .proof import QUICK, THOROUGH, Effort, prove
+from .proof import FAIR, THOROUGH, Effort, prove
 from .search import Pricer
 
 THRESHOLDS = (0.999, 0.75, 0.5, 0.25)
@@ -162,7 +162,7 @@ class _Search:
         held = self.standing.all_holds @ duals.shapes
         return bin_prices(self.standing.all_bins, duals, held)
 
-    def _prove(self, duals: Duals, effort: Effort = QUICK) -> bool:
+    def _prove(self, duals: Duals, effort: Effort = FAIR) -> bool:
         """Raise the bound if these duals can; whether there are new columns.
 
         Nodes that are there are bins that hold something of worth.

@@ -75,13 +75,14 @@ class Problem:
     @cached_property
     def fits(self) -> Ints:
         """How many of each shape alone a bin holds [B,S]; no more than are asked for."""
-        sizes = np.maximum(self.sizes, 1)
-        most = np.where(
-            self.sizes[None] > 0, self.rooms[:, None] // sizes[None], self.demand[None, :, None]
-        )
-        most[(self.rooms < 0).any(axis=1)] = 0
-        alone = most.min(axis=2, initial=UNLIMITED)
-        return np.where(self.serves, np.minimum(alone, self.demand), 0)
+        # A type is there once for each zone, but its room is looked at once.
+        rooms, which = np.unique(self.rooms, axis=0, return_inverse=True)
+        alone = np.tile(self.demand, (len(rooms), 1))
+        for room, size in zip(rooms.T, self.sizes.T, strict=True):
+            used = size > 0
+            alone[:, used] = np.minimum(alone[:, used], room[:, None] // size[used])
+        alone[(rooms < 0).any(axis=1)] = 0
+        return np.where(self.serves, alone[which.ravel()], 0)
 
     @cached_property
     def refuses(self) -> NDArray[np.float32]:

@@ -46,7 +46,8 @@ class Effort:
     limited: int = 0
 
 
-QUICK = Effort(tolerance=0.003, rounds=25, states=4_000, bins=24)
+QUICK = Effort(tolerance=0.01, rounds=15, states=600, bins=8)
+FAIR = Effort(tolerance=0.003, rounds=25, states=4_000, bins=24)
 THOROUGH = Effort()
 EXACT = Effort(tolerance=0.0, states=50_000)
 

@@ -1,9 +1,9 @@
 """Sessions that belong together: on one node, in one zone, all of them or none.
 
 Wrapped around a solve that knows nothing of groups. A group that shares a node goes in as one
-large session and comes out as its members. A group that shares a zone (a rack and a placement
-group are within one, and nothing nearer can be asked of the cloud before a launch) is priced whole
-in every zone it could have, and is then bound to the cheapest. Called by the solver.
+large session and comes out as its members. A group that shares a zone, a rack or a placement
+group is priced whole in every one it could have (nearness.py), and is then bound to the cheapest.
+What the launch of its nodes asks is put on them at the end (terms.py). Called by the solver.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..model import Placement, Plan, Resources, SessionRequest, Snapshot, Together
+from ..pricing import NodeCosts
 from ..wire import PIN_LABEL
 from .explain import Explanation
+from .nearness import Members, of_one_type, ways
 from .solution import Solution, with_refusals
+from .terms import Launch, crossed, launches, with_terms
 
 Solve = Callable[[Snapshot], Solution]
-Members = tuple[SessionRequest, ...]
 
 INCOMPLETE, APART, UNLIKE = "GroupIncomplete", "GroupDoesNotFit", "GroupUnlike"
+UNEVEN, CROSSED = "GroupNeedsOneType", "GroupComesLater"
 
 
-def with_groups(snapshot: Snapshot, solve: Solve) -> Solution:
+def with_groups(snapshot: Snapshot, solve: Solve, costs: NodeCosts) -> Solution:
     """The plan of ``solve`` in which groups are together; without groups the very same."""
     groups = _groups(snapshot.waiting)
-    return _Gathering(snapshot, solve, groups).solution() if groups else solve(snapshot)
+    return _Gathering(snapshot, solve, groups, costs).solution() if groups else solve(snapshot)
 
 
 def _groups(waiting: Iterable[SessionRequest]) -> dict[str, Members]:
@@ -45,9 +48,11 @@ class _Gathering:
     snapshot: Snapshot
     solve: Solve
     groups: Mapping[str, Members]
+    costs: NodeCosts
     units: dict[str, Members] = field(default_factory=dict)
     refused: dict[str, Explanation] = field(default_factory=dict)
-    may_be_elsewhere: bool = False
+    free: dict[str, Members] = field(default_factory=dict)
+    evened: set[str] = field(default_factory=set)
 
     def solution(self) -> Solution:
         for name, members in self.groups.items():
@@ -57,12 +62,27 @@ class _Gathering:
             else:
                 self.units[name] = unit
         found = self._solved()
-        while (torn := self._torn(found)) is not None:
-            name, why = torn
-            self._refuse(name, why)
-            del self.units[name]
+        while self._changed(found):
             found = self._solved()
-        return self._bounded(self._expanded(found), found)
+        solution = self._bounded(self._expanded(found), found)
+        return replace(solution, plan=with_terms(solution.plan, self.groups, self.costs))
+
+    def _changed(self, found: Solution) -> bool:
+        """Whether a group must be planned otherwise, or not at all."""
+        wrong = self._torn(found) or self._crossed(found)
+        if wrong is not None:
+            self._drop(*wrong)
+            return True
+        uneven = next(
+            (e for e in launches(found.plan.claims, self.groups) if not e.offerings), None
+        )
+        if uneven is not None:
+            self._even(uneven)
+        return uneven is not None
+
+    def _drop(self, name: str, why: Explanation) -> None:
+        self._refuse(name, why)
+        del self.units[name]
 
     def _refuse(self, name: str, why: Explanation) -> None:
         self.refused.update({member.uid: why for member in self.groups[name]})
@@ -82,7 +102,7 @@ class _Gathering:
             return _incomplete(len(members) + seated, policy.size)
         if policy.together is Together.NODE:
             return self._on_one_node(name, members, here)
-        return self._in_one_zone(members, here)
+        return self._in_one_zone(name, members, here)
 
     def _on_one_node(self, name: str, members: Members, here: set[str]) -> Members | Explanation:
         if len({member.requirements for member in members}) > 1:
@@ -90,25 +110,34 @@ class _Gathering:
         whole = _as_one(name, members)
         return (_pinned(whole, min(here)) if here else whole,)
 
-    def _in_one_zone(self, members: Members, here: set[str]) -> Members | Explanation:
-        zones = self._zones(members, here)
-        if not zones:
+    def _in_one_zone(self, name: str, members: Members, here: set[str]) -> Members | Explanation:
+        found = ways(self.snapshot, members, here)
+        if not found.choices:
             return _apart("none of its zones suits all of them")
-        priced = {zone: self._alone(_in(members, zone)) for zone in zones}
-        best = min(zones, key=lambda zone: (*_dearness(priced[zone]), zone))
-        if members[0].group_policy.all_or_none and priced[best].plan.refused:
-            return _apart(priced[best].plan.refused[0].message)
-        self.may_be_elsewhere |= len(zones) > 1
-        return _in(members, best)
+        best, solution = self._cheapest(found.choices)
+        if members[0].group_policy.all_or_none and solution.plan.refused:
+            return _apart(solution.plan.refused[0].message)
+        if len(found.choices) > 1:
+            self.free[name] = found.free
+        return best
 
-    def _zones(self, members: Members, here: set[str]) -> list[str]:
-        """Zones that every member may use; only those where the group already is, if it is."""
-        seats = self.snapshot.seats
-        zones = {seat.zone for seat in seats if seat.place in here or not here}
-        if not here:
-            zones |= {o.zone for kind in self.snapshot.instance_types for o in kind.offerings}
-        asked = [set(member.requirements.zones) for member in members if member.requirements.zones]
-        return sorted(zones.intersection(*asked))
+    def _cheapest(self, choices: Sequence[Members]) -> tuple[Members, Solution]:
+        """Of these ways to restrict a group the one that costs least, and what it comes to."""
+        priced = [(way, self._alone(way)) for way in choices]
+        return min(priced, key=lambda each: _dearness(each[1]))
+
+    def _even(self, launch: Launch) -> None:
+        """Have the new nodes of a group of one type, as only one request can be all or none."""
+        types = sorted({o.instance_type for claim in launch.claims for o in claim.offerings})
+        for name in launch.groups:
+            unit = self.units[name]
+            best, solution = self._cheapest([of_one_type(unit, kind) for kind in types])
+            if solution.plan.refused or name in self.evened:
+                self._drop(name, _UNEVEN)
+                return
+            self.evened.add(name)
+            self.free.setdefault(name, unit)
+            self.units[name] = best
 
     def _alone(self, members: Members) -> Solution:
         return self.solve(replace(self.snapshot, waiting=members))
@@ -124,6 +153,11 @@ class _Gathering:
                 return name, replace(_apart(why.message), temporary=why.temporary)
         return None
 
+    def _crossed(self, found: Solution) -> tuple[str, Explanation] | None:
+        """A group that would have to be in the placement group of another as well."""
+        name = crossed(found.plan.claims, self.groups)
+        return None if name is None else (name, _CROSSED)
+
     def _expanded(self, found: Solution) -> Solution:
         inside = {
             unit[0].uid: tuple(member.uid for member in self.groups[name])
@@ -137,10 +171,10 @@ class _Gathering:
 
     def _bounded(self, solution: Solution, found: Solution) -> Solution:
         """The bound with groups free to be in any zone, where another was possible."""
-        if not self.may_be_elsewhere:
+        if not self.free:
             return solution
         placed = {placement.session for placement in found.plan.placements}
-        units = [self._anywhere(name) for name in self.units]
+        units = [self.free.get(name, unit) for name, unit in self.units.items()]
         alone = [session for session in self.snapshot.waiting if not session.group]
         waiting = tuple(
             s for s in (*alone, *(s for unit in units for s in unit)) if s.uid in placed
@@ -154,11 +188,6 @@ class _Gathering:
             proven=bound == solution.plan.cost_usd_per_hour_micro,
         )
         return replace(solution, plan=plan)
-
-    def _anywhere(self, name: str) -> Members:
-        """The group's units without the zone that was chosen for them."""
-        own = self.groups[name]
-        return own if own[0].group_policy.together is not Together.NODE else self.units[name]
 
 
 def _as_one(name: str, members: Members) -> SessionRequest:
@@ -187,13 +216,6 @@ def _pinned(session: SessionRequest, place: str) -> SessionRequest:
     return replace(session, requirements=replace(needs, node_labels=labels))
 
 
-def _in(members: Members, zone: str) -> Members:
-    return tuple(
-        replace(member, requirements=replace(member.requirements, zones=(zone,)))
-        for member in members
-    )
-
-
 def _dearness(solution: Solution) -> tuple[int, int]:
     return len(solution.plan.refused), solution.plan.cost_usd_per_hour_micro
 
@@ -209,6 +231,17 @@ def _apart(why: str) -> Explanation:
 
 _UNLIKE = Explanation(
     UNLIKE, "Sessions of a group that share a node must ask the same of it", "", False
+)
+
+
+_UNEVEN = Explanation(
+    UNEVEN,
+    "Its group starts all or none, for which its new nodes must be alike, and no type is enough",
+    "",
+    False,
+)
+_CROSSED = Explanation(
+    CROSSED, "Another group gets its new nodes first", "it is planned when they are coming", True
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..model import Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
+from ..model import LaunchTerms, Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
 from .engine import FIRST_STEPS, Answer, pack
 from .explain import SEAT_MAY_FREE, Explanation, explained, held_back, over_budget
@@ -64,7 +64,9 @@ def work_out(
         snapshot = replace(snapshot, waiting=tuple(s for s in snapshot.waiting if not s.waits_for))
     snapshot = replace(snapshot, seats=with_rates(snapshot.seats, policy))
     found = with_groups(
-        snapshot, lambda each: _work_out(each, policy, eligible, warm=warm, steps=steps)
+        snapshot,
+        lambda each: _work_out(each, policy, eligible, warm=warm, steps=steps),
+        policy.node_costs,
     )
     return with_refusals(found, held) if held else found
 
@@ -238,6 +240,8 @@ class _Buying:
         for load in packed.loads:
             layout = self.market.bins[load.bin].entry.layout
             offerings = self._offerings(load)
+            present = zip(self.market.shapes, load.counts, strict=True)
+            terms = LaunchTerms(efa=any(shape.needs.efa for shape, n in present if n))
             wanted = [(q, n) for q, n in zip(self.queues, load.counts, strict=True) if n]
             for _ in range(load.repeat):
                 claim = PlannedClaim(
@@ -245,6 +249,7 @@ class _Buying:
                     offerings=offerings,
                     sessions=tuple(_take(wanted)),
                     layout=layout,
+                    terms=terms,
                 )
                 claims.append(claim)
         return claims

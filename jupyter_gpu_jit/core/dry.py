@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .model import InstanceType, Offering
-from .quotas import vcpu_class
+from .quotas import STANDARD, Quota, vcpu_class
 from .requirements import CapacityType
 
 FIRST_SECONDS, LONGEST_FACTOR = 180.0, 10.0
@@ -123,6 +123,25 @@ class Dry:
         """Without those that have been over for as long as a spell can last."""
         most = self.first_seconds * LONGEST_FACTOR
         return {key: spell for key, spell in self.spells.items() if now < spell.until + most}
+
+
+def closed(
+    quotas: Iterable[Quota], classes: Collection[tuple[str, CapacityType]]
+) -> tuple[Quota, ...]:
+    """The quotas, with none left of those classes, whatever was thought of them before."""
+    free = {(quota.vcpu_class, quota.capacity_type): quota.free_vcpus for quota in quotas}
+    free |= dict.fromkeys(classes, 0)
+    return tuple(
+        Quota(vcpu_class=name, capacity_type=sold, free_vcpus=left)
+        for (name, sold), left in sorted(free.items())
+    )
+
+
+def no_quota(name: str, capacity_type: CapacityType) -> str:
+    """What somebody reads who waits for a class of types that the account may not have."""
+    letters = name.partition("-")[0].upper() if name != STANDARD else name
+    sold = "Spot" if capacity_type is CapacityType.SPOT else "on-demand"
+    return f"Your cluster has no {sold} quota left for {letters} instances: ask your admin."
 
 
 def key_of(offering: Offering, code: str) -> Key | None:

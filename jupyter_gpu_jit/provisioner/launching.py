@@ -12,7 +12,8 @@ import logging
 from collections.abc import Sequence
 
 from ..core import wire
-from ..core.model import LaunchBatch, NodeClaim
+from ..core.model import LaunchBatch, NodeClaim, Offering
+from ..core.requirements import CapacityType
 from ..errors import CapacityError, Rejected
 from ..ports import Cloud, Instance, LaunchRequest, LaunchResult, PlacementGroup
 from .claims import ClaimWriter
@@ -46,7 +47,7 @@ class Launching:
             return
         await self._mark_started(members)
         result = await self._send(batch, members[0])
-        self._state.mark_dry(failure.offering for failure in result.failures)
+        self._remember(result)
         await self._write_back(batch, result)
 
     async def _give_up(self, members: Sequence[NodeClaim]) -> None:
@@ -87,8 +88,17 @@ class Launching:
             return await self._cloud.launch(request)
         except (CapacityError, Rejected) as error:
             log.warning("launch refused", extra={"claim": claim.name, "reason": error.reason})
-            self._state.mark_dry(claim.offerings)
+            self._state.mark_dry(claim.offerings, error.reason)
+            if isinstance(error, Rejected):
+                self._state.note_trouble(f"The cloud refused to launch: {error.user_message}")
             return LaunchResult(instances=())
+
+    def _remember(self, result: LaunchResult) -> None:
+        """What was launched is to be had, what was refused is not; told in this order."""
+        for instance in result.instances:
+            self._state.mark_wet(_sold(instance))
+        for failure in result.failures:
+            self._state.mark_dry([failure.offering], failure.code)
 
     async def _write_back(self, batch: LaunchBatch, result: LaunchResult) -> None:
         instances = sorted(result.instances, key=lambda i: i.id)
@@ -126,6 +136,15 @@ class Launching:
 def _placement_group(claim: NodeClaim) -> PlacementGroup | None:
     name, strategy = claim.terms.placement_group, claim.terms.placement_strategy
     return PlacementGroup(name=name, strategy=strategy) if name else None
+
+
+def _sold(instance: Instance) -> Offering:
+    return Offering(
+        instance_type=instance.instance_type,
+        zone=instance.zone,
+        capacity_type=CapacityType(instance.capacity_type),
+        usd_per_hour_micro=instance.usd_per_hour_micro,
+    )
 
 
 def _undecided(claim: NodeClaim) -> bool:

@@ -151,7 +151,7 @@ class Lifecycle:
         deadline = (begun.since if begun else claim.created_at) + seconds
         if self._clock.now() < deadline:
             return _sooner(deadline, await self._look_after_empty(claim))
-        self._state.mark_dry([_offering_of(claim)])
+        self._state.mark_dry([offering_of(claim)], f"{since}TooLong")
         await self._claims.delete(claim, f"{since}TooLong")
         return None
 
@@ -252,7 +252,8 @@ def _instance_id(provider_id: str) -> str:
     return provider_id.rpartition("/")[2]
 
 
-def _offering_of(claim: NodeClaim) -> Offering:
+def offering_of(claim: NodeClaim) -> Offering:
+    """What was launched for the claim, or what is wanted most while nothing is."""
     return Offering(
         instance_type=claim.instance_type or claim.offerings[0].instance_type,
         zone=claim.zone or claim.offerings[0].zone,

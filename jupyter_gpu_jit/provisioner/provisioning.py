@@ -84,7 +84,8 @@ class Provisioning:
             self._state.busy = set()
 
     def _refuse(self, session: SessionPod, refusal: Refusal) -> None:
-        self._status.tell(session, refused(refusal, now=self._clock.now()))
+        told = self._state.plainly(refusal)
+        self._status.tell(session, refused(told, now=self._clock.now()))
 
     # --- intents ------------------------------------------------------------------------------
 

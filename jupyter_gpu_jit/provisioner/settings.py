@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core import wire
+from ..core.interruption import Rules
 from ..core.packing import USUAL, Policy
 from ..core.progress import Stage
 from ..core.quotas import Limits
@@ -28,8 +29,10 @@ class Settings:
     """All durations in seconds.
 
     ``cluster_id`` and ``hub_id`` mark everything we own; ``namespace`` is where session pods
-    live; ``identity`` is this process in the Lease. ``vcpu_quotas`` are the account's; a class
-    that it lacks is unlimited.
+    live; ``identity`` is this process in the Lease. ``drain_once_replaced``: sessions on a node
+    that is taken back are ended as soon as another is ready for them; otherwise they have until
+    20 s before it is taken, because nothing of them is saved yet. ``vcpu_quotas`` are the
+    account's; a class that it lacks is unlimited.
     """
 
     cluster_id: str = "cluster"
@@ -45,6 +48,8 @@ class Settings:
     orphan_grace_seconds: float = 60.0
     collect_interval_seconds: float = 30.0
     dry_seconds: float = 180.0
+    interruption: Rules = field(default_factory=Rules)
+    drain_once_replaced: bool = False
     prices_age_seconds: float = 60.0
     max_usd_per_hour_micro: int | None = None
     vcpu_quotas: Limits = field(default_factory=dict)

@@ -8,17 +8,21 @@ matters is in the API server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import layouts, learned, snapshot, wire
+from ..core.dry import Dry, closed, no_quota
+from ..core.interruption import asked_again, place_kept, with_promises
 from ..core.model import (
     BoundPod,
     InstanceType,
     Node,
     NodeClaim,
     Offering,
+    Refusal,
+    Reservation,
     Resources,
     SessionPod,
     Snapshot,
@@ -67,6 +71,18 @@ def read_pod(pod: Json) -> Pod:
             load=wire.read_bound_pod(pod),
             told=status is not None,
         )
+
+
+def _place_of(
+    pod: SessionPod,
+    names: Collection[str],
+    planned: Mapping[str, str],
+    kept: Mapping[tuple[str, str], str],
+) -> str:
+    """Where a pod is going, or where it is; of those who are seated nothing changes any more."""
+    if pod.claim in names or pod.node_name:
+        return pod.claim
+    return planned.get(pod.uid, "") or kept.get((pod.request.user, pod.request.server), "")
 
 
 @dataclass(slots=True)
@@ -128,7 +144,12 @@ class ClusterState:
         # All kinds but events are versioned together: the term's lease is a mark for each of them.
         for informer in self._informers:
             informer.not_before = not_before
-        self._dry_until: dict[OfferingKey, float] = {}
+        self._dry = Dry(settings.dry_seconds)
+        self._trouble: tuple[float, str] = (0.0, "")
+        # Room kept for sessions that have to leave their nodes, by claim and pod uid, until it
+        # stands on the claim; and why some of them have no room.
+        self.promised: dict[str, dict[str, Reservation]] = {}
+        self.homeless: dict[str, str] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._types_at = float("-inf")
         self._sizes: learned.Sizes = ()
@@ -213,12 +234,14 @@ class ClusterState:
         return self._sessions
 
     def _placed_sessions(self) -> Iterable[SessionPod]:
-        live = [c for c in self.claims if not c.deleting]
+        rules = self._settings.interruption
+        live = [c for c in self.claims if not c.deleting and not rules.empties(c)]
         names = {c.name for c in live}
         planned = {uid: c.name for c in live for uid in c.sessions}
+        kept = place_kept(live, rules)
         for pod in self.pods:
             if isinstance(pod, SessionPod) and pod.namespace == self._settings.namespace:
-                place = pod.claim if pod.claim in names else planned.get(pod.uid, "")
+                place = _place_of(pod, names, planned, kept)
                 yield replace(pod, claim=place, request=replace(pod.request, place=place))
 
     def unreadable(self) -> Iterable[BadSession]:
@@ -266,34 +289,66 @@ class ClusterState:
 
     # --- offerings ----------------------------------------------------------------------------
 
-    def mark_dry(self, offerings: Iterable[Offering]) -> None:
-        """Leave these out of plans for a while: no capacity, or a node that never joined."""
-        until = self._clock.now() + self._settings.dry_seconds
+    def mark_dry(self, offerings: Iterable[Offering], code: str) -> None:
+        """These were refused with the cloud's ``code``: leave them out of plans for a while."""
         for offering in offerings:
-            self._dry_until[offering.key] = until
+            self._dry = self._dry.failed(offering, code, now=self._clock.now())
+
+    def mark_wet(self, offering: Offering) -> None:
+        """It was launched: whatever was remembered of it is over."""
+        self._dry = self._dry.succeeded(offering)
+
+    def note_trouble(self, sentence: str) -> None:
+        """The cloud refuses our requests as such; whoever waits meanwhile is told this."""
+        self._trouble = (self._clock.now() + self._settings.dry_seconds, sentence)
 
     def dry(self) -> list[OfferingKey]:
         """Offerings to leave out now."""
-        now = self._clock.now()
-        self._dry_until = {k: t for k, t in self._dry_until.items() if t > now}
-        return sorted(self._dry_until)
+        return self._dry.excluded(self._types, now=self._clock.now())
 
     def next_wet_at(self) -> float | None:
         """When the first dry offering may be asked again, in epoch seconds."""
-        return min(self._dry_until.values(), default=None)
+        return self._dry.next_end(now=self._clock.now())
+
+    def plainly(self, refusal: Refusal) -> Refusal:
+        """The refusal in the words of what the cloud itself said, where it said something."""
+        now = self._clock.now()
+        for name, sold in self._dry.without_quota(now=now):
+            if f"quota of {sold.value} vCPUs of class {name} " in refusal.message:
+                return replace(refusal, message=no_quota(name, sold))
+        until, sentence = self._trouble
+        if refusal.reason == "InsufficientCapacity" and now < until:
+            return replace(refusal, message=sentence)
+        return refusal
+
+    # --- who has to leave -----------------------------------------------------------------------
+
+    def kept_claims(self) -> list[NodeClaim]:
+        """Our claims with the room they are to keep, written on them yet or not."""
+        claims = with_promises(self.claims, self.sessions(), self._settings.interruption)
+        names = {claim.name for claim in claims}
+        self.promised = {name: kept for name, kept in self.promised.items() if name in names}
+        return [self._with_promised(claim) for claim in claims]
+
+    def _with_promised(self, claim: NodeClaim) -> NodeClaim:
+        noted = {kept.session for kept in claim.reservations}
+        more = self.promised.get(claim.name, {})
+        new = tuple(kept for uid, kept in more.items() if uid not in noted)
+        return replace(claim, reservations=(*claim.reservations, *new)) if new else claim
 
     def snapshot(self) -> Snapshot:
         """Everything a plan may depend on, now."""
-        pods = list(self.pods)
+        now, pods, kept = self._clock.now(), list(self.pods), self.kept_claims()
         loads = [p.load if isinstance(p, BadSession) else p for p in pods]
-        return snapshot.from_objects(
-            sessions=self.sessions(),
+        made = snapshot.from_objects(
+            sessions=asked_again(self.sessions(), kept, self._settings.interruption, now=now),
             others=[p for p in loads if isinstance(p, BoundPod)],
             nodes=list(self.nodes),
-            claims=[c for c in self.claims if c.name not in self.closing],
+            claims=[c for c in kept if c.name not in self.closing],
             instance_types=self._learned(),
-            now=self._clock.now(),
+            now=now,
             max_usd_per_hour_micro=self._settings.max_usd_per_hour_micro,
             excluded=self.dry(),
             quotas=self._settings.vcpu_quotas,
         )
+        return replace(made, quotas=closed(made.quotas, self._dry.without_quota(now=now)))

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_gpu_jit.core.dry import Dry, Key, Scope, key_of
+from jupyter_gpu_jit.core.dry import Dry, Key, Scope, closed, key_of, no_quota
 from jupyter_gpu_jit.core.model import InstanceType, Offering, Resources
+from jupyter_gpu_jit.core.quotas import Quota
 from jupyter_gpu_jit.core.requirements import CapacityType
 
 ICE, QUOTA, ADDRESSES = (
@@ -96,6 +97,21 @@ def test_a_code_nobody_knows_is_about_the_pool():
     pool = Key(Scope.POOL, "g6.xlarge", "a", "spot")
     assert key_of(A, "SomethingNew") == pool
     assert key_of(replace(A, zone="b"), "SomethingNew") == replace(pool, zone="b")
+
+
+def test_a_class_without_quota_has_none_left_for_the_planner():
+    spot, standard = ("g-vt", CapacityType.SPOT), ("standard", CapacityType.ON_DEMAND)
+    known = tuple(
+        Quota(vcpu_class=name, capacity_type=sold, free_vcpus=64) for name, sold in (standard, spot)
+    )
+    found = closed(known, [spot, ("p5", CapacityType.SPOT)])
+    assert [(q.vcpu_class, q.free_vcpus) for q in found] == [
+        ("g-vt", 0), ("p5", 0), ("standard", 64)
+    ]  # fmt: skip
+    assert no_quota(*spot) == (
+        "Your cluster has no Spot quota left for G instances: ask your admin."
+    )
+    assert "no on-demand quota left for standard instances" in no_quota(*standard)
 
 
 def test_the_first_spell_can_be_set():

@@ -217,7 +217,7 @@ def _in_use(key: Key, claim: Json, uses: Uses, session: SessionPod) -> VolumeNee
 
 
 def _unbound(claim: Json, storage: Storage) -> VolumeNeeds:
-    kind = _class_of(claim, storage)
+    kind = class_of(claim, storage.classes)
     name = _name(claim)
     if kind is None or kind.get("volumeBindingMode") != "WaitForFirstConsumer":
         return VolumeNeeds(waits=f"its volume claim {name} has no volume yet")
@@ -244,14 +244,14 @@ def _found(claim: Json, kind: Json, storage: Storage) -> VolumeNeeds:
     return _any_of([_bound(volume) for volume in free])
 
 
-def _class_of(claim: Json, storage: Storage) -> Json | None:
+def class_of(claim: Json, classes: Mapping[str, Json]) -> Json | None:
     """The claim's storage class; the default one, the newest of several, where it names none."""
     named = claim["spec"].get("storageClassName")
     if named is not None:
-        return storage.classes.get(named)
+        return classes.get(named)
     defaults = [
         kind
-        for _, kind in sorted(storage.classes.items())
+        for _, kind in sorted(classes.items())
         if (kind["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
     ]
     return max(defaults, key=_created_at, default=None)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from ..errors import Expired, TransientError
+from ..errors import Defect, Expired, GpuJitError, NotFound, Rejected, TransientError
 from ..ports import Clock, Cluster, Json, Kind
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ def version_of(obj: Json) -> int:
 class Informer(Generic[T]):
     """Objects of one kind, parsed by ``read``; calls ``changed`` after each change.
 
+    ``namespace`` "" means all of them. ``advice``: what to do when the API server does not give
+    us this kind; without one, a kind that is not served yet is waited for.
     A list older than version ``not_before`` is not believed: it is from a server that is behind.
     """
 
@@ -47,13 +49,16 @@ class Informer(Generic[T]):
         read: Callable[[Json], T],
         changed: Callable[[], None],
         label_selector: str = "",
+        namespace: str = "",
+        advice: str = "",
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._kind = kind
         self._read = read
         self._changed = changed
-        self._label_selector = label_selector
+        self._scope = {"namespace": namespace, "label_selector": label_selector}
+        self._advice = advice
         self._items: dict[Key, tuple[int, T]] = {}
         self._graves: dict[Key, int] = {}
         self._version = ""
@@ -88,7 +93,7 @@ class Informer(Generic[T]):
 
     async def relist(self) -> None:
         """Replace the cache by a fresh list. Raises TransientError."""
-        listing = await self._cluster.list(self._kind, label_selector=self._label_selector)
+        listing = await self._cluster.list(self._kind, **self._scope)
         at, seen = int(listing.resource_version), set()
         if at < self.not_before:
             raise TransientError("The API server's list is out of date.", reason="OldView")
@@ -105,7 +110,10 @@ class Informer(Generic[T]):
         self._changed()
 
     async def run(self) -> None:
-        """List and watch for ever; backs off while the API server is away."""
+        """List and watch for ever; backs off while the API server is away.
+
+        Raises Defect when it refuses us this kind.
+        """
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             try:
@@ -115,17 +123,28 @@ class Informer(Generic[T]):
                 backoff = _FIRST_BACKOFF_SECONDS
             except Expired:
                 self._version = ""
-            except TransientError as error:
+            except (TransientError, Rejected) as error:
+                self._give_up_if_refused(error)
                 log.warning(
                     "watch interrupted", extra={"kind": self._kind.plural, "reason": error.reason}
                 )
                 await self._clock.sleep(backoff)
                 backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
 
+    def _give_up_if_refused(self, error: GpuJitError) -> None:
+        """Asking again does not help, unless the kind is one that may still be installed."""
+        if self._advice and isinstance(error, NotFound | Rejected):
+            said = error.user_message.rstrip(".")
+            raise Defect(
+                f"The provisioner has to list and watch {self._kind.plural}, and the API server "
+                f"says: {said}. {self._advice}",
+                reason="NoAccess",
+            ) from error
+        if isinstance(error, Rejected):
+            raise error
+
     async def _follow(self) -> None:
-        events = self._cluster.watch(
-            self._kind, resource_version=self._version, label_selector=self._label_selector
-        )
+        events = self._cluster.watch(self._kind, resource_version=self._version, **self._scope)
         async for event in events:
             self._version = event.object["metadata"]["resourceVersion"]
             if event.type == "DELETED":

@@ -1,8 +1,8 @@
 """What the provisioner believes about the cluster, and the snapshots it plans from.
 
-Three informers (pods, nodes, claims) and three memories that may be lost: which offerings gave
-nothing lately, the price table, and how large nodes of a type really are. Everything that
-matters is in the API server.
+Informers (pods, nodes, claims; volumes.py has more) and three memories that may be lost: which
+offerings gave nothing lately, the price table, and how large nodes of a type really are.
+Everything that matters is in the API server.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ..errors import TransientError, UserError
 from ..ports import CLAIMS, NODES, PODS, Clock, Cloud, Cluster, Json, Kind
 from .informer import Informer
 from .settings import Settings
+from .volumes import Volumes
 
 OfferingKey = tuple[str, str, str]
 
@@ -141,8 +142,9 @@ class ClusterState:
             changed=self._changed,
             label_selector=settings.own_selector,
         )
+        self.volumes = Volumes(cluster, clock, namespace=settings.namespace, changed=changed)
         # All kinds but events are versioned together: the term's lease is a mark for each of them.
-        for informer in self._informers:
+        for informer in self._all_informers:
             informer.not_before = not_before
         self._dry = Dry(settings.dry_seconds)
         self._trouble: tuple[float, str] = (0.0, "")
@@ -151,6 +153,7 @@ class ClusterState:
         self.promised: dict[str, dict[str, Reservation]] = {}
         self.homeless: dict[str, str] = {}
         self._types: tuple[InstanceType, ...] = ()
+        self._type_of: dict[str, InstanceType] = {}
         self._types_at = float("-inf")
         self._sizes: learned.Sizes = ()
         self._doubts = self._settled = 0
@@ -169,17 +172,22 @@ class ClusterState:
 
     @property
     def _informers(self) -> tuple[Informer[Pod], Informer[Node], Informer[NodeClaim]]:
+        """Of the kinds we write."""
         return (self.pods, self.nodes, self.claims)
+
+    @property
+    def _all_informers(self) -> tuple[Informer[Any], ...]:
+        return (*self._informers, *self.volumes.informers)
 
     async def run(self) -> None:
         """Keep all caches up to date, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for informer in self._informers:
+            for informer in self._all_informers:
                 tasks.create_task(informer.run())
 
     async def wait_synced(self) -> None:
         """Until each cache has been filled once."""
-        for informer in self._informers:
+        for informer in self._all_informers:
             await informer.synced.wait()
 
     def doubt(self) -> None:
@@ -209,6 +217,7 @@ class ClusterState:
         except TransientError:
             if not self._types:
                 raise
+        self._type_of = {kind.name: kind for kind in self._types}
         self._types_at = self._clock.now()
 
     def observe(self, kind: Kind, obj: Json) -> Json:
@@ -266,7 +275,7 @@ class ClusterState:
 
     def instance_type(self, name: str) -> InstanceType | None:
         """The catalogue's row of that name."""
-        return next((t for t in self._types if t.name == name), None)
+        return self._type_of.get(name)
 
     def _learned(self) -> Sequence[InstanceType]:
         """The catalogue with sizes as nodes tell them; those of types without a node are kept."""
@@ -350,5 +359,6 @@ class ClusterState:
             max_usd_per_hour_micro=self._settings.max_usd_per_hour_micro,
             excluded=self.dry(),
             quotas=self._settings.vcpu_quotas,
+            storage=self.volumes.storage(),
         )
         return replace(made, quotas=closed(made.quotas, self._dry.without_quota(now=now)))

@@ -14,6 +14,7 @@ from ..errors import Conflict, NotFound
 from ..ports import PODS, Clock, Cluster
 from .settings import Settings
 from .state import ClusterState
+from .volumes import MAKING_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Stuck:
             return self._clock.now()
         if session.pinned_to and not session.node_name and session.phase == "Pending":
             released = session.released_at or session.request.created_at
-            return released + self._settings.release_deadline_seconds
+            making = MAKING_SECONDS if self._state.volumes.are_made_for(session) else 0.0
+            return released + self._settings.release_deadline_seconds + making
         return None
 
     async def _end(self, session: SessionPod) -> None:

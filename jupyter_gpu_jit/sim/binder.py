@@ -1,8 +1,9 @@
 """Stands in for kube-scheduler where none runs: the simulator and the demo's own API.
 
 Binds pods without gates to a node that fits, by the rules a real scheduler would enforce
-(selector, required affinity, taints, room), least allocated first. Only through the Cluster
-port, so that it runs in virtual and in real time.
+(selector, required affinity, taints, room, volumes), least allocated first. A volume that waits
+for its first consumer is asked for where the pod is to go, and the pod bound when it is there.
+Only through the Cluster port, so that it runs in virtual and in real time.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from ..core.model import Node, Resources
 from ..core.requirements import untolerated
 from ..core.wire import pod_resources, read_node, scheduling_requirements
 from ..errors import Conflict, NotFound, Rejected, TransientError
-from ..ports import NODES, PODS, Clock, Cluster
+from ..ports import NODES, PODS, VOLUME_CLAIMS, Clock, Cluster
 from .mirror import Key, Mirror, key_of
+from .volumes import SELECTED_NODE, VolumeView, selected_node
 
 Json = dict[str, Any]
 
@@ -23,13 +25,14 @@ _RETRY_SECONDS = 1.0
 
 
 class Binder:
-    """Watches pods and nodes and binds what fits."""
+    """Watches pods, nodes and volumes and binds what fits."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster, self._clock = cluster, clock
         self._news = asyncio.Event()
         self._pods = Mirror(cluster, clock, PODS, changed=self._news.set)
         self._nodes = Mirror(cluster, clock, NODES, changed=self._news.set)
+        self._volumes = VolumeView(cluster, clock, self._news.set)
         # Bound by us, not yet seen bound in the watch: pod uid -> node name.
         self._assumed: dict[str, str] = {}
 
@@ -38,13 +41,15 @@ class Binder:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run(), name="binder-pods")
             group.create_task(self._nodes.run(), name="binder-nodes")
+            for mirror in self._volumes.mirrors:
+                group.create_task(mirror.run(), name="binder-volumes")
             group.create_task(self._loop(), name="binder")
 
     async def _loop(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._pods.loaded and self._nodes.loaded:
+            if self._pods.loaded and self._nodes.loaded and self._volumes.loaded:
                 await self._pass()
 
     async def _pass(self) -> None:
@@ -55,7 +60,7 @@ class Binder:
             if pod is not None and self._waits(pod):
                 node = self._choose(pod)
                 if node is not None:
-                    await self._bind(pod, node)
+                    await self._place(pod, node)
 
     def _age(self, key: Key) -> tuple[str, Key]:
         return self._pods.objects[key]["metadata"]["creationTimestamp"], key
@@ -90,6 +95,8 @@ class Binder:
             accepted = open_for_pod and untolerated(node.taints, needs.tolerations) is None
             if not (accepted and needs.labels_match(node.labels) and size.fits_in(free)):
                 continue
+            if not self._volumes.allows(pod, node.name, dict(node.labels)):
+                continue
             share = free.cpu_millicpu / max(1, node.allocatable.cpu_millicpu)
             if best is None or share > best[0]:
                 best = (share, node.name, node)
@@ -105,6 +112,26 @@ class Binder:
             if here and phase not in ("Succeeded", "Failed"):
                 total = total + pod_resources(pod["spec"])
         return total
+
+    async def _place(self, pod: Json, node: Node) -> None:
+        """Bind the pod, or ask first for the volumes it needs there."""
+        unmade = self._volumes.unmade(pod)
+        if not unmade:
+            await self._bind(pod, node)
+        for claim in unmade:
+            if not selected_node(claim):
+                await self._ask_for(claim, node)
+
+    async def _ask_for(self, claim: Json, node: Node) -> None:
+        namespace, name = key_of(claim)
+        patch = {"metadata": {"annotations": {SELECTED_NODE: node.name}}}
+        try:
+            await self._cluster.patch(VOLUME_CLAIMS, name, patch, namespace=namespace)
+        except NotFound:
+            return  # The watch will tell.
+        except TransientError:
+            await self._clock.sleep(_RETRY_SECONDS)
+            self._news.set()
 
     async def _bind(self, pod: Json, node: Node) -> None:
         namespace, name = key_of(pod)

@@ -8,7 +8,7 @@ deleted with the recreate annotation during its start. Times of everything are k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -40,8 +40,13 @@ def pod_name(user: str, server: str = "") -> str:
     return f"jupyter-{user}--{server}" if server else f"jupyter-{user}"
 
 
-def session_pod(profile: Profile, *, user: str, server: str = "") -> Json:
-    """The gated pod of a session, as the spawner sends it to the API server."""
+def session_pod(
+    profile: Profile, *, user: str, server: str = "", volumes: Sequence[str] = ()
+) -> Json:
+    """The gated pod of a session, as the spawner sends it to the API server.
+
+    ``volumes`` are names of volume claims.
+    """
     request = SessionRequest(
         uid="",
         user=user,
@@ -69,8 +74,14 @@ def session_pod(profile: Profile, *, user: str, server: str = "") -> Json:
             "automountServiceAccountToken": False,
             "tolerations": [_toleration_json(t) for t in SESSION_TOLERATIONS],
             "containers": [_container(profile)],
+            **_mounts(volumes),
         },
     }
+
+
+def _mounts(claims: Sequence[str]) -> Json:
+    rows = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+    return {"volumes": rows} if rows else {}
 
 
 def _container(profile: Profile) -> Json:
@@ -106,12 +117,14 @@ class Session:
     """One start of one server, and what became of it; times in epoch seconds.
 
     ``stages`` holds when each stage was first seen in the pod's record; ``shown`` every
-    change of it in order. ``nodes`` are all nodes it was ever bound to, ``pods`` all pod uids.
+    change of it in order. ``nodes`` are all nodes it was ever bound to, ``pods`` all pod uids,
+    ``volumes`` the volume claims it mounts.
     """
 
     user: str
     profile: Profile
     server: str = ""
+    volumes: tuple[str, ...] = ()
     requested_at: float = 0.0
     ready_at: float | None = None
     ended_at: float | None = None
@@ -165,9 +178,17 @@ class Hub:
 
     # --- what people do ----------------------------------------------------------------------
 
-    def start(self, user: str, profile: Profile, *, server: str = "") -> Session:
+    def start(
+        self, user: str, profile: Profile, *, server: str = "", volumes: Sequence[str] = ()
+    ) -> Session:
         """Ask for a session; returns at once. The last one of that server must have ended."""
-        session = Session(user=user, profile=profile, server=server, requested_at=self._clock.now())
+        session = Session(
+            user=user,
+            profile=profile,
+            server=server,
+            volumes=tuple(volumes),
+            requested_at=self._clock.now(),
+        )
         self.sessions.append(session)
         self._current[session.name] = session
         self._tasks.start(self._create(session), f"spawn {session.name}")
@@ -229,7 +250,9 @@ class Hub:
 
     async def _create(self, session: Session) -> None:
         """Create the pod; one of the same name that is still going is waited for."""
-        body = session_pod(session.profile, user=session.user, server=session.server)
+        body = session_pod(
+            session.profile, user=session.user, server=session.server, volumes=session.volumes
+        )
         while session.wanted:
             try:
                 pod = await self._cluster.create(PODS, body, namespace=self._namespace)

@@ -448,6 +448,7 @@ class Seat:
     ``place`` is the claim name; ``ready`` means sessions can be released now. ``residual``
     already lacks what is bound, released or terminating there, but not what is only planned.
     ``layout`` is what its GPUs are divided into (layouts.py); ``total.gpus`` counts the parts.
+    ``sessions`` are those there: bound, released or terminating.
     """
 
     place: str
@@ -469,6 +470,7 @@ class Seat:
     architecture: str = "amd64"
     usd_per_hour_micro: int = 0
     interruptions_per_hour: float | None = None
+    sessions: tuple[SessionRequest, ...] = ()
 
     @property
     def sold(self) -> Offering:

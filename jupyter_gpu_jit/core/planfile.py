@@ -21,11 +21,11 @@ from .planfile_market import (
     read_capacity_type,
     read_name,
 )
-from .planfile_schema import MAX_COUNT, MAX_SESSIONS, NODE, REQUEST
+from .planfile_schema import MAX_COUNT, MAX_SESSIONS, MAX_USER, NODE, REQUEST
 from .profiles import read_profile
 from .requirements import CapacityPolicy, CapacityType
 from .sections import Section, complain, rows, sections
-from .sizes import read_flag, read_usd_per_hour, read_whole, read_zone
+from .sizes import bad, read_flag, read_text, read_usd_per_hour, read_whole, read_zone
 from .texts import quote, suggest
 
 PARTS = ("requests", "catalogue", "spot", "nodes")
@@ -33,11 +33,15 @@ PARTS = ("requests", "catalogue", "spot", "nodes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """``count`` sessions of one profile; ``index`` is its place in the file."""
+    """``count`` sessions of one profile; ``index`` is its place in the file.
+
+    All are of ``user``; where that is "" each is of another.
+    """
 
     index: int
     count: int
     profile: Profile
+    user: str = ""
 
     def sessions(self) -> Iterator[SessionRequest]:
         """Its sessions as a hub would ask for them; their uids say which request they are of."""
@@ -45,7 +49,7 @@ class Request:
         for number in range(self.count):
             yield SessionRequest(
                 uid=f"{self.index:06d}/{number:06d}",
-                user=f"{self.profile.slug}-{number + 1}",
+                user=self.user or f"{self.profile.slug}-{number + 1}",
                 profile=self.profile.slug,
                 resources=self.profile.resources,
                 requirements=needs,
@@ -100,9 +104,22 @@ def _request(at: Section, index: int, name: str) -> Request:
     # Whoever plans offline asks what it costs; which capacity types exist is the catalogue's word.
     own = {"slug": name, "capacity": CapacityPolicy.SPOT_THEN_ON_DEMAND.value}
     own |= {key: value for key, value in at.body.items() if key in REQUEST["properties"]}
-    own.pop("count", None)
+    for key in ("count", "user"):
+        own.pop(key, None)
     profile = read_profile(Section(at.path, own, at.problems))
-    return Request(index=index, count=at.get("count", _read_count, 1), profile=profile)
+    return Request(
+        index=index,
+        count=at.get("count", _read_count, 1),
+        profile=profile,
+        user=at.get("user", _read_user, ""),
+    )
+
+
+def _read_user(value: object) -> str:
+    text = read_text(value, most=MAX_USER)
+    if not text:
+        raise bad("must not be empty.")
+    return text
 
 
 def _read_count(value: object) -> int:
@@ -154,8 +171,12 @@ class _Node:
             return None
         sold = self._sold(kind)
         held = tuple(self._held())
-        seat = self._seat(name, kind, sold, held)
-        return LiveNode(seat=seat, held=held) if len(self.at.problems) == before else None
+        seat = self._seat(name, kind, sold, [(each.profile, each.count) for each in held])
+        if len(self.at.problems) > before:
+            return None
+        there = tuple(session for each in held for session in each.sessions())
+        counts = tuple((each.profile, each.count) for each in held)
+        return LiveNode(seat=replace(seat, sessions=there), held=counts)
 
     def _kind(self, value: object) -> InstanceType | None:
         if not isinstance(value, str) or value not in self.types:
@@ -174,10 +195,9 @@ class _Node:
             self.at.note("usd_per_hour", "is missing, and the catalogue has no such offering.")
         return replace(now, usd_per_hour_micro=price)
 
-    def _held(self) -> Iterator[tuple[Profile, int]]:
+    def _held(self) -> Iterator[Request]:
         for index, at in enumerate(sections(self.at, "sessions")):
-            request = _request(at, index, f"session-{index + 1}")
-            yield request.profile, request.count
+            yield _request(at, index, f"session-{index + 1}")
 
     def _seat(
         self,

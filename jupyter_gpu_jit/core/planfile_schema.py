@@ -14,6 +14,7 @@ from .sizes import MAX_GPUS, MAX_USD_PER_HOUR_MICRO
 
 Schema = dict[str, Any]
 MAX_COUNT = MAX_SESSIONS = 100_000
+MAX_USER = 255
 MAX_PODS, MAX_VOLUMES, MAX_INTERFACES = 10_000, 1_000, 64
 # A GPU has at most eight parts in any layout.
 MAX_UNITS = 8 * MAX_GPUS
@@ -46,6 +47,12 @@ def _object(properties: Schema, *required: str) -> Schema:
 REQUEST: Schema = _object(
     {
         "count": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT, "default": 1},
+        "user": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_USER,
+            "description": "Whose sessions they all are; left out: each is somebody else's.",
+        },
         **PROFILE["properties"],
         "capacity": {
             **PROFILE["properties"]["capacity"],

@@ -133,7 +133,8 @@ class Requirements:
     ``max_interruptions_per_hour`` caps how often the cloud may be expected to take its node back.
     ``node_labels`` and ``node_terms`` come from the pod itself: each label must match, and at
     least one term (a conjunction of rows) when there are terms. ``node`` is the only node that a
-    volume in use leaves it; "" is any.
+    volume in use leaves it; "" is any. ``shares_with`` is the planner's own: the name of those
+    beside whom a GPU in time slices will do; "" is nobody.
     """
 
     gpu_models: tuple[str, ...] = ()
@@ -149,6 +150,7 @@ class Requirements:
     max_usd_per_hour_micro: int | None = None
     max_interruptions_per_hour: float | None = None
     node: str = ""
+    shares_with: str = ""
     node_labels: tuple[tuple[str, str], ...] = ()
     node_terms: tuple[tuple[LabelRequirement, ...], ...] = ()
     tolerations: tuple[Toleration, ...] = ()

@@ -37,6 +37,8 @@ from .volumes import Storage, Uses, resolved
 Json = Mapping[str, Any]
 NO_QUOTAS: Limits = {}
 _NOTHING = Resources()
+# Before the name of a node, which may be that of a claim as well.
+_NODE = "node/"
 
 
 def build(
@@ -186,6 +188,7 @@ class _World:
     bound: Mapping[str, Resources]
     released: Mapping[str, Resources]
     uids: Mapping[tuple[str, str], frozenset[str]]
+    there: Mapping[str, tuple[SessionRequest, ...]]
 
     @classmethod
     def of(
@@ -208,6 +211,7 @@ class _World:
             bound=bound,
             released=released,
             uids=uids,
+            there=_there(sessions),
         )
 
     @property
@@ -218,7 +222,7 @@ class _World:
     def seat(self, claim: NodeClaim) -> Seat:
         """The claim as a place with the room left on it; zero room when it must not be offered."""
         node = self.by_pin.get(claim.name) or self.by_provider.get(claim.provider_id)
-        seat = self._promised(_as_launched(claim))
+        seat = replace(self._promised(_as_launched(claim)), sessions=self._on(claim, node))
         if claim.is_true(wire.INITIALISED):
             seat = self._on_node(seat, node)
         elif node is not None and (node.unschedulable or node.deleting):
@@ -237,6 +241,11 @@ class _World:
         """What is kept for somebody, until a pod of theirs is here to ask for it itself."""
         uids = self.uids.get((kept.user, kept.server), frozenset())
         return _NOTHING if uids - {kept.session} else kept.resources
+
+    def _on(self, claim: NodeClaim, node: Node | None) -> tuple[SessionRequest, ...]:
+        """Sessions that are there; one that is bound is known by its node alone."""
+        bound = self.there.get(_NODE + node.name, ()) if node is not None else ()
+        return (*self.there.get(claim.name, ()), *bound)
 
     def _on_node(self, seat: Seat, node: Node | None) -> Seat:
         """The seat on its initialised node: what the node says replaces what we expected."""
@@ -339,6 +348,16 @@ def _loads(
         if other.node_name and not other.finished:
             bound[other.node_name] += other.resources
     return bound, released
+
+
+def _there(sessions: Iterable[SessionPod]) -> dict[str, tuple[SessionRequest, ...]]:
+    """Who holds room: by node once bound, by claim before that; in order."""
+    found: defaultdict[str, list[SessionRequest]] = defaultdict(list)
+    for pod in sorted(sessions, key=lambda pod: pod.uid):
+        place = _NODE + pod.node_name if pod.node_name else pod.pinned_to
+        if place and not pod.finished:
+            found[place].append(pod.request)
+    return {place: tuple(those) for place, those in found.items()}
 
 
 def _takes_sessions(node: Node) -> bool:

@@ -535,3 +535,18 @@ def test_of_sessions_that_share_a_volume_one_is_seated_at_a_time(state, waits):
     first = session("a", volume_claims=(HOME,), **state)
     seen = look(sessions=[session("b", volume_claims=(HOME,)), first], storage=A_HOME)
     assert {r.uid: r.waits_for for r in seen.waiting}["b"] == waits
+
+
+def test_a_seat_knows_who_is_there_bound_released_or_ending():
+    pods = [
+        session("a", node_name="n1", pinned_to="c1", gates=()),
+        session("b", pinned_to="c1", gates=()),
+        session("c", node_name="n1", pinned_to="c1", gates=(), deleting=True),
+        session("d", node_name="n1", pinned_to="c1", gates=(), phase="Succeeded"),
+        session("e", claim="c1"),
+        session("f", node_name="n2", gates=()),
+    ]
+    seen = only_seat(sessions=pods, nodes=[node()], claims=[READY])
+    assert [each.uid for each in seen.sessions] == ["b", "a", "c"]
+    coming = only_seat(sessions=pods, claims=[claim()])
+    assert [each.uid for each in coming.sessions] == ["b"]

@@ -8,13 +8,14 @@ it is kept for the markets opened last: a hub's profiles come back with every pl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 
 from ..model import Offering, Resources
 from ..same import Same
+from .company import companies
 from .limits import Limits, Rules
 from .market import Entry, Matcher, with_layouts
 from .problem import Bools, Ints, Load, Problem, problem
@@ -182,7 +183,13 @@ def _stalls(known: Same[tuple[Entry, ...]]) -> Callable[[tuple[Key, ...], Rules]
 def _stall(entries: tuple[Entry, ...], keys: tuple[Key, ...], rules: Rules) -> _Stall:
     matcher = Matcher([Shape(size, needs, ()) for size, needs in keys])
     useful = _for_these(entries, keys)
-    all_offers = (offer for entry in useful for offer in _offers(entry, matcher, rules))
+    apart = companies(keys)
+    all_offers = (
+        part
+        for entry in useful
+        for offer in _offers(entry, matcher, rules)
+        for part in _parted(offer, apart)
+    )
     offers = sorted(all_offers, key=_cheap_and_large)
     rooms = sizes([offer.entry.room for offer in offers])
     serves = _bits([offer.mask for offer in offers], len(keys))
@@ -227,6 +234,16 @@ def _offers(entry: Entry, matcher: Matcher, rules: Rules) -> Iterator[Bin]:
             seen.append(offer)
         if mask == possible and rules.by_price_alone:
             return
+
+
+def _parted(offer: Bin, apart: Sequence[int]) -> Iterator[Bin]:
+    """A node in time slices is for one company, or for all who mind nobody."""
+    if not offer.entry.hardware.time_sliced or not apart:
+        yield offer
+        return
+    for mask in (offer.mask & ~sum(apart), *(offer.mask & company for company in apart)):
+        if mask:
+            yield replace(offer, mask=mask)
 
 
 def _offer(entry: Entry, pool: Offering, mask: int, rules: Rules) -> Bin:

@@ -133,7 +133,10 @@ def memory_asked_gib(needs: Requirements) -> int:
 
 
 def _takes_share(needs: Requirements, hardware: Hardware) -> bool:
-    return needs.share is not None and (needs.share.time_sliced or not hardware.time_sliced)
+    """A card in time slices is for those to whom others beside them are fine, or known."""
+    if needs.share is None:
+        return False
+    return needs.share.time_sliced or bool(needs.shares_with) or not hardware.time_sliced
 
 
 def _linked(gpus: int, hardware: Hardware) -> bool:

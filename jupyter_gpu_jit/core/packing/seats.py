@@ -16,8 +16,9 @@ from ..model import Placement, Resources, Seat, SessionRequest
 from ..pricing import session_share_micro
 from ..requirements import Requirements, Taint, untolerated
 from ..wire import UNREGISTERED_TAINT
+from .company import Company, is_private
 from .fillings import sizes, vector
-from .hardware import hardware_failures, of_seat
+from .hardware import Hardware, hardware_failures, of_seat
 from .policy import Policy
 from .served import Served
 from .shapes import Shape
@@ -26,8 +27,17 @@ READY, KEPT, IN_FLIGHT = "Ready", "Kept", "InFlight"
 
 
 def serves(shape: Shape, seat: Seat) -> bool:
-    """Whether the seat meets the shape's requirements, room aside."""
-    suits = next(hardware_failures(shape, of_seat(seat)), None) is None
+    """Whether the seat meets the shape's requirements, room aside, whoever's the session is."""
+    return not is_private(seat) and _serves(shape, seat, of_seat(seat))
+
+
+def may_serve(shape: Shape, seat: Seat) -> bool:
+    """The same where it is asked besides whether those who are there are right company."""
+    return _serves(shape, seat, replace(of_seat(seat), time_sliced=False))
+
+
+def _serves(shape: Shape, seat: Seat, hardware: Hardware) -> bool:
+    suits = next(hardware_failures(shape, hardware), None) is None
     return suits and _right_offer(shape, seat) and _may_bind(shape.needs, seat)
 
 
@@ -90,7 +100,8 @@ class Seating:
         }
         self._shapes = tuple(shapes)
         self._shape_of = {s.uid: i for i, shape in enumerate(shapes) for s in shape.sessions}
-        self.served = Served(self._shapes, serves)
+        self.served = Served(self._shapes, may_serve)
+        self._company = Company(ranked)
         self._is_stranded = is_stranded
         self._stranded: dict[int, bool] = {}
         self._choices: dict[tuple[bool, int], list[Seat]] = {}
@@ -129,6 +140,7 @@ class Seating:
         if seat is None:
             return False
         self.room[seat.place] = self.room[seat.place] - session.resources
+        self._company.joined_by(session, seat)
         self.placements.append(Placement(session=session.uid, place=seat.place, reason=reason))
         return True
 
@@ -138,21 +150,28 @@ class Seating:
         if seat is None or seat.ready is not ready:
             return None
         fits = session.resources.fits_in(self.room[seat.place])
+        fits = fits and self._company.suits(session, seat)
         return seat if fits and self.served.serves(self._shape_of[session.uid], seat) else None
 
     def _cheapest(self, session: SessionRequest, ready: bool) -> Seat | None:
-        """The first of the shape's seats that holds one more; full ones leave its list for good."""
+        """The first of the shape's seats that holds one more; full ones leave its list for good.
+
+        One with the wrong company stays in it, for the next of the shape may be of another user.
+        """
         shape = self._shape_of[session.uid]
         key = (ready, shape)
         if key not in self._choices:
             # Reversed, so that dropping the cheapest is a pop from the end.
             self._choices[key] = self._roomy(shape, ready)[::-1]
         seats = self._choices[key]
-        while seats and not (
-            self.served.serves(shape, seats[-1]) and self._holds(shape, seats[-1])
-        ):
+        while seats and not self._takes(shape, seats[-1]):
             seats.pop()
-        return seats[-1] if seats else None
+        suiting = (seat for seat in reversed(seats) if self._company.suits(session, seat))
+        # The last of the list was found to take it a moment ago.
+        return next((s for s in suiting if s is seats[-1] or self._takes(shape, s)), None)
+
+    def _takes(self, shape: int, seat: Seat) -> bool:
+        return self.served.serves(shape, seat) and self._holds(shape, seat)
 
     def _roomy(self, shape: int, ready: bool) -> list[Seat]:
         """Seats that had room for one at the start, the cheapest first."""

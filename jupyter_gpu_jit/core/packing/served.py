@@ -11,11 +11,13 @@ from dataclasses import fields
 from operator import attrgetter
 
 from ..model import Seat
+from .company import is_private
 from .shapes import Shape
 
 # Everything of a seat that says whom it serves; those of the place alone count only where a
-# shape asks for labels or for a certain node.
-_OF_PLACE = ("place", "node_name", "residual", "labels")
+# shape asks for labels or for a certain node. Of who is there only whether somebody wants to be
+# alone.
+_OF_PLACE = ("place", "node_name", "residual", "labels", "sessions")
 _kind = attrgetter(*(each.name for each in fields(Seat) if each.name not in _OF_PLACE))
 
 
@@ -44,7 +46,7 @@ class Served:
     def _number(self, seat: Seat) -> int:
         number = self._kind_of.get(seat.place)
         if number is None:
-            kind: Hashable = _kind(seat)
+            kind: Hashable = (_kind(seat), is_private(seat))
             if self._picky:
                 kind = (kind, seat.place, seat.node_name, tuple(sorted(seat.labels.items())))
             number = self._kind_of[seat.place] = self._kinds.setdefault(kind, len(self._kinds))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ..model import LaunchTerms, Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
+from .company import in_company
 from .engine import FIRST_STEPS, Answer, pack
 from .explain import SEAT_MAY_FREE, Explanation, explained, held_back, over_budget
 from .fillings import Filling, Market, open_market
@@ -79,7 +80,7 @@ def _work_out(
     warm: Warm,
     steps: int,
 ) -> Solution:
-    sessions = in_order(snapshot.waiting)
+    sessions = in_order(in_company(snapshot.waiting))
     shapes = group(sessions)
     seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))
     left = seating.fill(sessions)

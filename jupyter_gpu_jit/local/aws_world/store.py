@@ -1,0 +1,332 @@
+"""All contact with moto: the only module that imports it (pinned to one minor series).
+
+The rest of the package sees plain dicts, ids and ``AwsError``. Every name of moto's that is
+leaned on is used here and nowhere else; tests/aws_world/test_moto_contact.py checks each and
+fails loudly when an upgrade takes one away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+# Before moto is read: its list of public images costs seconds and nobody here asks for one.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
+from moto.ec2.models.instances import InstanceState, StateReason
+from moto.ec2.responses import EC2Response
+from moto.ec2.utils import filter_iam_instance_profiles
+from moto.events.models import events_backends
+from moto.iam.models import iam_backends
+from moto.moto_api._internal import mock_random
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.sqs.models import sqs_backends
+
+from .errors import AwsError
+from .parameters import ACCOUNT
+
+Json = dict[str, Any]
+Handler = Callable[[str, Json], Json]
+"""An EC2 action: (region, parameters as the client gave them) -> the answer's members."""
+
+STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
+RequestHandler = MotoRequestHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an instance is made from, after template and override were put together."""
+
+    instance_type: str
+    image_id: str
+    subnet_id: str
+    capacity_type: str
+    user_data: Any = None
+    key_name: str | None = None
+    security_group_ids: tuple[str, ...] = ()
+    profile: Mapping[str, str] = field(default_factory=dict)
+    disks: tuple[Json, ...] = ()
+    metadata: Json = field(default_factory=dict)
+    placement: Json = field(default_factory=dict)
+    interfaces: tuple[Json, ...] = ()
+    shutdown_behaviour: str = "stop"
+    ebs_optimized: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    volume_tags: Mapping[str, str] = field(default_factory=dict)
+    client_token: str = ""
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+def application() -> Any:
+    """moto's WSGI application for all services."""
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def install(actions: Mapping[str, Handler]) -> None:
+    """EC2 actions answered by us from now on; names in snake case."""
+    for name, handler in actions.items():
+        setattr(EC2Response, name, _method(handler))
+
+
+def _method(handler: Handler) -> Callable[[Any], ActionResult]:
+    def answer(response: Any) -> ActionResult:
+        params = response.params
+        plain = params.original_dict() if hasattr(params, "original_dict") else dict(params)
+        response.error_on_dryrun()
+        try:
+            return ActionResult(handler(response.region, plain))
+        except AwsError as error:
+            raise EC2ClientError(error.code, error.message) from error
+
+    return answer
+
+
+def reset(seed: int) -> None:
+    """Forget everything; ids follow from the seed from now on."""
+    moto_api_backend.reset()
+    mock_random.seed(seed)
+
+
+# --- facts -------------------------------------------------------------------------------------
+
+
+def offered(region: str) -> frozenset[tuple[str, str]]:
+    """(zone name, type) of all that is sold there."""
+    rows = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, ())
+    return frozenset((row["Location"], row["InstanceType"]) for row in rows)
+
+
+def instance_type(name: str) -> Json:
+    """AWS's own description of a type, {} when there is none."""
+    return dict(INSTANCE_TYPES.get(name, {}))
+
+
+def zones(region: str) -> dict[str, str]:
+    """Zone names of a region and their ids."""
+    return {z.name: z.zone_id for z in _ec2(region).describe_availability_zones()}
+
+
+def subnets(region: str) -> dict[str, tuple[str, int]]:
+    """Subnet ids: zone name and free addresses."""
+    return {
+        s.id: (s.availability_zone, int(s.available_ip_address_count))
+        for s in _ec2(region).describe_subnets()
+    }
+
+
+def limit_subnet(region: str, subnet_id: str, free: int) -> None:
+    """Leave so many free addresses in a subnet."""
+    subnet = _ec2(region).get_subnet(subnet_id)
+    subnet._available_ip_addresses += free - subnet.available_ip_address_count
+
+
+def template(region: str, spec: Mapping[str, Any]) -> tuple[str, int, Json]:
+    """Id, version and data of a launch template version. Raises AwsError when there is none."""
+    backend = _ec2(region)
+    wanted = spec.get("LaunchTemplateId") or spec.get("LaunchTemplateName") or ""
+    template_id = backend.launch_template_name_to_ids.get(wanted, wanted)
+    found = backend.launch_templates.get(template_id)
+    if found is None:
+        kind = "Id" if spec.get("LaunchTemplateId") else "Name"
+        code = "NotFound" if kind == "Id" else "NotFoundException"
+        raise AwsError(
+            f"InvalidLaunchTemplate{kind}.{code}",
+            f"The specified launch template, with template {kind.lower()} {wanted}, "
+            "does not exist.",
+        )
+    try:
+        version = found.get_version(spec.get("Version") or "$Default")
+    except ServiceException as error:
+        raise AwsError("InvalidLaunchTemplateId.VersionNotFound", str(error.message)) from error
+    return found.id, version.number, dict(version.data)
+
+
+def profile_exists(profile: Mapping[str, str]) -> bool:
+    """Whether IAM knows that instance profile (by ``Name`` or ``Arn``)."""
+    try:
+        filter_iam_instance_profiles(
+            ACCOUNT, "aws", profile.get("Arn") or None, profile.get("Name") or None
+        )
+    except ServiceException:
+        return False
+    return True
+
+
+# --- instances ---------------------------------------------------------------------------------
+
+
+def launch(region: str, machine: Machine, count: int, moment: float) -> list[str]:
+    """Make instances, pending; their ids. Raises AwsError."""
+    try:
+        reservation = _ec2(region).run_instances(**_arguments(region, machine, count))
+    except ServiceException as error:
+        raise AwsError(str(error.code), str(error.message)) from error
+    for instance in reservation.instances:
+        _dress(region, instance, machine, moment)
+    return [str(instance.id) for instance in reservation.instances]
+
+
+def _arguments(region: str, machine: Machine, count: int) -> Json:
+    return {
+        "image_id": machine.image_id,
+        "count": count,
+        "user_data": machine.user_data,
+        "security_group_names": [],
+        "security_group_ids": list(machine.security_group_ids),
+        "instance_type": machine.instance_type,
+        # The type was checked against the offerings already; saves a walk over all of them.
+        "is_instance_type_default": True,
+        "region_name": region,
+        "subnet_id": machine.subnet_id,
+        "nics": [
+            {"DeviceIndex": 0, "SubnetId": machine.subnet_id, "DeleteOnTermination": True},
+        ],
+        "key_name": machine.key_name,
+        "block_device_mappings": [_disk(disk) for disk in machine.disks],
+        "metadata_options": machine.metadata,
+        "instance_initiated_shutdown_behavior": machine.shutdown_behaviour,
+        "ebs_optimized": machine.ebs_optimized,
+        "tags": {"instance": dict(machine.tags), "volume": dict(machine.volume_tags)},
+        "client_token": machine.client_token,
+        "lifecycle": "spot" if machine.capacity_type == "spot" else None,
+    }
+
+
+def _disk(mapping: Json) -> Json:
+    disk = dict(mapping.get("Ebs") or {})
+    disk.setdefault("VolumeSize", 8)
+    disk.setdefault("DeleteOnTermination", True)
+    return {"DeviceName": mapping["DeviceName"], "Ebs": disk, "NoDevice": None}
+
+
+def _dress(region: str, instance: Any, machine: Machine, moment: float) -> None:
+    """What moto's own launch leaves out."""
+    instance.launch_time = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
+    instance._state = InstanceState("pending", 0)
+    architectures = instance_type(machine.instance_type).get("ProcessorInfo", {})
+    instance.architecture = next(iter(architectures.get("SupportedArchitectures", ())), "x86_64")
+    instance.hypervisor = "nitro"
+    instance.placement.group_name = machine.placement.get("GroupName", "")
+    instance.placement.tenancy = machine.placement.get("Tenancy", "default")
+    instance.placement.partition_number = machine.placement.get("PartitionNumber")
+    if machine.disks:
+        instance.root_device_name = machine.disks[0]["DeviceName"]
+    _dress_disks(region, instance, machine)
+    if machine.profile:
+        _ec2(region).associate_iam_instance_profile(
+            instance_id=instance.id,
+            iam_instance_profile_name=machine.profile.get("Name"),
+            iam_instance_profile_arn=machine.profile.get("Arn"),
+        )
+        association = _ec2(region).iam_instance_profile_associations[instance.id]
+        instance.iam_instance_profile = association.iam_instance_profile
+
+
+def _dress_disks(region: str, instance: Any, machine: Machine) -> None:
+    speeds = {disk["DeviceName"]: disk.get("Ebs") or {} for disk in machine.disks}
+    for device, block in instance.get_block_device_mapping:
+        volume = _ec2(region).get_volume(block.volume_id)
+        for key, name in (("Iops", "iops"), ("Throughput", "throughput")):
+            if key in speeds.get(device, {}):
+                setattr(volume, name, int(speeds[device][key]))
+
+
+def instance(region: str, instance_id: str) -> Any:
+    """moto's instance, for its serialiser; None when it is not there."""
+    return _ec2(region).get_instance_by_id(instance_id)
+
+
+def set_state(found: Any, state: str, reason: str = "") -> None:
+    """Pending, running or shutting-down."""
+    found._state = InstanceState(state, STATE_CODES[state])
+    if reason:
+        found.state_reason = StateReason(reason, reason.partition(":")[0])
+        found._reason = reason
+
+
+def end(found: Any) -> None:
+    """Terminated: volumes and addresses are given back."""
+    reason, text = found.state_reason, found._reason
+    found.terminate()
+    if reason.code:
+        found.state_reason, found._reason = reason, text
+
+
+def forget(region: str, instance_id: str) -> None:
+    """No longer described at all."""
+    backend = _ec2(region)
+    for key, reservation in list(backend.reservations.items()):
+        reservation.instances = [i for i in reservation.instances if i.id != instance_id]
+        if not reservation.instances:
+            del backend.reservations[key]
+
+
+def tags_of(found: Any) -> dict[str, str]:
+    """Tags of an instance as they are now."""
+    return {tag["key"]: tag["value"] for tag in found.get_tags()}
+
+
+# --- events, and things that are there from the start ------------------------------------------
+
+
+def publish(region: str, event: Json, moment: float) -> int:
+    """Hand an event of that moment to every rule of the default bus that matches it.
+
+    How many rules there are.
+    """
+    rules = list(events_backends[ACCOUNT][region].describe_event_bus("default").rules.values())
+    for rule in rules:
+        if rule.state == "ENABLED":
+            message: Any = {**event, "time": moment}
+            # As it is: moto's own transformation asks for members that AWS never sends.
+            rule.send_to_targets(message, transform_input=False)
+    return len(rules)
+
+
+def tag(region: str, resource_ids: Iterable[str], tags: Mapping[str, str]) -> None:
+    """Put tags on EC2 things."""
+    _ec2(region).create_tags(list(resource_ids), dict(tags))
+
+
+def default_network(region: str) -> tuple[str, tuple[str, ...], str]:
+    """Id of the default VPC, of its subnets, and of its security group."""
+    backend = _ec2(region)
+    vpc = backend.get_default_vpc()
+    subnet_ids = tuple(s.id for s in backend.describe_subnets() if s.vpc_id == vpc.id)
+    return vpc.id, subnet_ids, backend.get_security_group_from_name("default", vpc.id).id
+
+
+def make_profile(name: str) -> None:
+    """An IAM role for nodes with an instance profile of the same name."""
+    iam = iam_backends[ACCOUNT]["aws"]
+    iam.create_role(name, "{}", "/", None, "", [], "3600")
+    iam.create_instance_profile(name, "/", [name], [])
+
+
+def make_queue(region: str, name: str, rules: Mapping[str, str]) -> str:
+    """An SQS queue that the event rules (name: pattern) send to; its ARN."""
+    queue = sqs_backends[ACCOUNT][region].create_queue(name, region=region)
+    for rule, pattern in rules.items():
+        events_backends[ACCOUNT][region].put_rule(rule, event_pattern=pattern)
+        target: Sequence[Json] = [{"Id": "queue", "Arn": queue.queue_arn}]
+        events_backends[ACCOUNT][region].put_targets(rule, None, list(target))
+    return str(queue.queue_arn)
+
+
+def _ec2(region: str) -> Any:
+    return ec2_backends[ACCOUNT][region]

@@ -15,13 +15,13 @@ import numpy as np
 from .alone import cheapest_for_one
 from .columns import Columns, singles
 from .diving import FEW, dive
-from .exact import settle
+from .exact import for_all, settle
 from .fills import Grid
 from .greedy import Purse, greedy
 from .integer import THRESHOLDS, cheapest, merged, rounded
 from .master import Duals, Unsolved
 from .pool import Pool
-from .problem import Floats, Ints, Load, Problem
+from .problem import UNLIMITED, Floats, Ints, Load, Problem
 from .proof import EXACT, QUICK, THOROUGH, Bound, prove
 from .search import Pricer
 
@@ -80,6 +80,7 @@ def pack(problem: Problem, *, hints: Iterable[Pattern] = (), steps: int = FIRST_
     served = _can_be_served(problem)
     first = _greedily(problem) if served is None or not hints else None
     if first is not None:
+        first = _for_more(problem, first)
         served = problem.served(first)
     if served is None or not served.any():
         return Answer((), tuple(problem.demand.tolist()), 0, 0, True)
@@ -115,6 +116,14 @@ def _can_be_served(problem: Problem) -> Ints | None:
 def _rounds(problem: Problem, steps: int) -> int:
     """What the steps of a first answer come to on a problem of that size."""
     return steps * _STEP_SIZE // max(_STEP_SIZE, problem.shapes * problem.bins)
+
+
+def _for_more(problem: Problem, first: list[Load]) -> list[Load]:
+    """A plan for everybody of a few, where limits leave somebody without a place greedily."""
+    demand = np.where(problem.fits.any(axis=0), problem.demand, 0)
+    if int(demand.sum()) > FEW or (problem.served(first) == demand).all():
+        return first
+    return for_all(replace(problem, demand=demand)) or first
 
 
 def _greedily(problem: Problem) -> list[Load]:
@@ -172,7 +181,7 @@ class _Work:
         self.proven = bool(self.best) and self.bound.value >= self.problem.cost(self.best)
         if self.proven:
             return
-        if self.few and self.problem.is_free:
+        if self.few and bool((self.problem.limits >= UNLIMITED).all()):
             self._settle()
         elif self.thorough:
             self._dive(left)

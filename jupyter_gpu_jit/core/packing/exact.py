@@ -6,6 +6,9 @@ stay below UB - LB as well. So the patterns are listed by the same search that p
 and combined by a search of the same kind: take the first session without a place, try every
 pattern that seats it, least loss first. Both searches are counted; one that is too long is given
 up, and HiGHS looks for a better plan among the patterns listed.
+
+What a node takes of a side row (a quota) is paid at the row's dual, and what is left of a row in
+the end is lost as well; so the same holds under such limits.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .fills import Grid
 from .integer import cheapest, trimmed
 from .master import Duals, whole_uses
 from .pool import Pool
@@ -35,18 +39,42 @@ class Settled:
 
 
 def settle(pricer: Pricer, loads: list[Load], duals: Duals, bound: Bound) -> Settled:
-    """The cheapest plan, or the cheapest found within the counted limits; needs no free limits."""
+    """The cheapest plan, or the cheapest found within the counted limits.
+
+    Side rows and a budget hold; no bin may have a count limit.
+    """
     problem = pricer.grid.problem
     gap = problem.cost(loads) - bound.value + _ALMOST_ONE
-    listed = _list(pricer, duals.shapes / bound.theta, gap)
+    worth, rents = duals.shapes / bound.theta, np.zeros(len(problem.rows))
+    rents[: len(duals.rows)] = duals.rows / bound.theta
+    listed = _list(pricer, worth, rents, gap)
     pool = listed.pool
     pool.add_loads(loads)
     if listed.complete and len(pool):
-        search = _Cover(problem, pool, duals.shapes / bound.theta)
+        search = _Cover(problem, pool, worth, rents)
         found = search.best(gap)
         if search.nodes <= _NODES:
             return Settled(trimmed(problem, found) if found else loads, True)
     return Settled(_by_highs(problem, pool, loads), False)
+
+
+def for_all(problem: Problem) -> list[Load] | None:
+    """A plan that serves everybody within all limits, if HiGHS finds one among full nodes."""
+    pricer, pool = Pricer(Grid(problem)), Pool(problem)
+    each = np.ones(problem.shapes)
+    for bin_ in np.flatnonzero(problem.fits.any(axis=1)).tolist():
+        counts = pricer.search(bin_, each, 0.5, _STATES, every=True).counts
+        counts = _full(problem, bin_, counts)
+        pool.add([bin_] * len(counts), list(counts))
+        if len(pool) > _PATTERNS:
+            return None
+    found = whole_uses(pool, problem.demand, nodes=_MIP_NODES)
+    if found is None:
+        return None
+    used = np.flatnonzero(found).tolist()
+    plan = trimmed(problem, [pool.load(number, int(found[number])) for number in used])
+    served = bool((problem.served(plan) == problem.demand).all())
+    return plan if served and problem.allows(plan) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +83,11 @@ class _Listed:
     complete: bool
 
 
-def _list(pricer: Pricer, duals: Floats, gap: float) -> _Listed:
+def _list(pricer: Pricer, duals: Floats, rents: Floats, gap: float) -> _Listed:
     """All patterns that lose less than ``gap``, less those another makes needless."""
     problem = pricer.grid.problem
     worth, pool = pricer.grid.worth(duals), Pool(problem)
-    aims = problem.costs - gap
+    aims = problem.costs + rents @ problem.rows - gap
     for bin_ in range(problem.bins):
         if pricer.sharpen(bin_, worth[bin_]) > aims[bin_]:
             found = pricer.search(bin_, worth[bin_], float(aims[bin_]), _STATES, every=True)
@@ -73,14 +101,13 @@ def _list(pricer: Pricer, duals: Floats, gap: float) -> _Listed:
 
 
 def _largest(problem: Problem, bin_: int, counts: Ints) -> Ints:
-    """Those to which nobody can be added, and that no cheaper bin holds."""
-    room = problem.rooms[bin_] - counts @ problem.sizes
-    fits = (room[:, None] >= problem.sizes).all(axis=2)
-    counts = counts[~(fits & (counts < problem.fits[bin_])).any(axis=1)]
+    """Those to which nobody can be added, and that no cheaper bin holds that takes no more."""
+    counts = _full(problem, bin_, counts)
     before = np.arange(problem.bins) < bin_
     cheaper = (problem.costs < problem.costs[bin_]) | (
         (problem.costs == problem.costs[bin_]) & before
     )
+    cheaper &= (problem.rows <= problem.rows[:, [bin_]]).all(axis=0)
     rooms, serves = problem.rooms[cheaper], problem.serves[cheaper]
     needed = counts @ problem.sizes
     holds = (rooms[None] >= needed[:, None]).all(axis=2)
@@ -88,19 +115,28 @@ def _largest(problem: Problem, bin_: int, counts: Ints) -> Ints:
     return np.asarray(counts[~holds.any(axis=1)])
 
 
+def _full(problem: Problem, bin_: int, counts: Ints) -> Ints:
+    """Those to which nobody can be added."""
+    room = problem.rooms[bin_] - counts @ problem.sizes
+    fits = (room[:, None] >= problem.sizes).all(axis=2)
+    return np.asarray(counts[~(fits & (counts < problem.fits[bin_])).any(axis=1)])
+
+
 @dataclass
 class _Cover:
-    """Depth-first search for patterns that seat everybody and lose least."""
+    """Depth-first search for patterns that seat everybody within the side rows and lose least."""
 
     problem: Problem
     pool: Pool
     duals: Floats
+    rents: Floats
     nodes: int = 0
     _failed: dict[bytes, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._counts = self.pool.counts()
-        loss = self.pool.costs() - self._counts @ self.duals
+        self._uses = self.problem.rows[:, self.pool.bins()].T
+        loss = self.pool.costs() + self._uses @ self.rents - self._counts @ self.duals
         self._loss = np.maximum(loss, 0.0)
         seats = self._counts > 0
         self._of_shape = [np.flatnonzero(seats[:, shape]) for shape in range(self.problem.shapes)]
@@ -108,24 +144,28 @@ class _Cover:
 
     def best(self, budget: float) -> list[Load] | None:
         """The plan that loses least, if it loses less than the budget."""
-        found = self._from(self.problem.demand, budget)
+        found = self._from(self.problem.demand, self.problem.row_limits, budget)
         return None if found is None else [self.pool.load(number, 1) for number in found[1]]
 
-    def _from(self, remaining: Ints, budget: float) -> tuple[float, list[int]] | None:
+    def _from(self, remaining: Ints, left: Ints, budget: float) -> tuple[float, list[int]] | None:
         shape = next((s for s in self._order if remaining[s] > 0), None)
         if shape is None:
-            return 0.0, []
-        key = remaining.tobytes()
+            unused = float(left @ self.rents)
+            return (unused, []) if unused < budget else None
+        key = remaining.tobytes() + left.tobytes()
         self.nodes += 1
         if self.nodes > _NODES or self._failed.get(key, -1.0) >= budget:
             return None
-        found = self._tried(shape, remaining, budget)
+        found = self._tried(shape, remaining, left, budget)
         if found is None:
             self._failed[key] = budget
         return found
 
-    def _tried(self, shape: int, remaining: Ints, budget: float) -> tuple[float, list[int]] | None:
+    def _tried(
+        self, shape: int, remaining: Ints, left: Ints, budget: float
+    ) -> tuple[float, list[int]] | None:
         numbers = self._of_shape[shape]
+        numbers = numbers[(self._uses[numbers] <= left).all(axis=1)]
         wasted = np.maximum(self._counts[numbers] - remaining, 0) @ self.duals
         loss = self._loss[numbers] + wasted
         best: tuple[float, list[int]] | None = None
@@ -133,8 +173,8 @@ class _Cover:
             if loss[row] >= budget:
                 break
             number = int(numbers[row])
-            left = np.maximum(remaining - self._counts[number], 0)
-            rest = self._from(left, budget - float(loss[row]))
+            waiting = np.maximum(remaining - self._counts[number], 0)
+            rest = self._from(waiting, left - self._uses[number], budget - float(loss[row]))
             if rest is not None:
                 best = (float(loss[row]) + rest[0], [number, *rest[1]])
                 budget = best[0]

@@ -48,9 +48,9 @@ def rounded(grid: Grid, pool: Pool, uses: Floats, duals: Duals, start: float) ->
 
 
 def trimmed(problem: Problem, loads: Iterable[Load]) -> list[Load]:
-    """The same nodes without places for more sessions than there are, and each right-sized.
+    """The same nodes without places for more sessions than there are.
 
-    For problems without limits: another bin may be taken in its place.
+    Each is right-sized where there are no limits, as another bin may be taken in its place.
     """
     remaining, bins, kept = problem.demand.copy(), [], []
     for load in loads:
@@ -60,8 +60,10 @@ def trimmed(problem: Problem, loads: Iterable[Load]) -> list[Load]:
                 bins.append(load.bin)
                 kept.append(counts)
                 remaining = remaining - counts
-    right = right_sizes(problem, np.array(bins, dtype=np.int64), np.array(kept, dtype=np.int64))
-    nodes = zip(right.tolist(), kept, strict=True)
+    if problem.is_free:
+        fillings = np.array(kept, dtype=np.int64)
+        bins = right_sizes(problem, np.array(bins, dtype=np.int64), fillings).tolist()
+    nodes = zip(bins, kept, strict=True)
     return merged(Load(bin_, tuple(counts.tolist()), 1) for bin_, counts in nodes)
 
 

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from real_provisioner import NAMESPACE, Real, real_parts, until
 
-from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
-from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.model import Plan, Profile
 from jupyter_gpu_jit.core.packing import Policy, solve
 from jupyter_gpu_jit.core.snapshot import build
 from jupyter_gpu_jit.local.control_plane import ControlPlane
-from jupyter_gpu_jit.local.kwok import KwokNodes
 from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS
-from jupyter_gpu_jit.provisioner.runtime import Provisioner, Settings
-from jupyter_gpu_jit.sim.boot import BootModel, exactly
-from jupyter_gpu_jit.sim.cloud import SimCloud
+from jupyter_gpu_jit.provisioner.runtime import Settings
 from jupyter_gpu_jit.sim.users import session_pod
 
 GIB = 1 << 30
-NAMESPACE = "gpu-jit"
 SETTINGS = Settings(
     cluster_id="thirty", hub_id="thirty", namespace=NAMESPACE, empty_grace_seconds=0.5,
     collect_interval_seconds=5.0,
 )  # fmt: skip
-INSTANT = BootModel(**{
-    step: exactly(0.0)
-    for step in ("launch", "boot", "register", "ready", "gpus", "call", "shutdown")
-})  # fmt: skip
 A100 = Profile(
     slug="a100", display_name="A100", gpus=1, gpu_models=("A100",),
     cpu_guarantee_millicpu=8000, memory_guarantee_bytes=64 * GIB,
@@ -52,52 +41,10 @@ CPU = Profile(
 )  # fmt: skip
 
 
-@dataclass
-class Real:
-    """The parts of one test on the control plane."""
-
-    admin: KubernetesCluster
-    cluster: KubernetesCluster
-    cloud: SimCloud
-    provisioner: Provisioner
-    running: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self.running = asyncio.create_task(self.provisioner.run())
-
-
 @pytest.fixture
 async def real(control_plane: ControlPlane) -> AsyncIterator[Real]:
-    clock, ids = SystemClock(), RandomIds()
-    token = await control_plane.service_account_token("provisioner", NAMESPACE)
-    where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
-    admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
-    cluster = KubernetesCluster.connect(token=token, **where)
-    tags = {wire.CLUSTER_TAG: "thirty", wire.HUB_TAG: "thirty"}
-    cloud = SimCloud(clock, ids, random.Random(1), instance_types(), boot=INSTANT, tags=tags)
-    KwokNodes(admin, clock).attach(cloud)
-    provisioner = Provisioner(cluster, cloud, clock, ids=ids, settings=SETTINGS)
-    parts = Real(admin, cluster, cloud, provisioner)
-    yield parts
-    if parts.running is not None:
-        parts.running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await parts.running
-    await provisioner.resign()
-    await cloud.close()
-    await cluster.close()
-    await admin.close()
-
-
-async def until(holds: Callable[[], Any], seconds: float) -> Any:
-    """Ask again and again until the answer is true; fail loudly after the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = await holds()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        await asyncio.sleep(0.1)
+    async with real_parts(control_plane, SETTINGS) as parts:
+        yield parts
 
 
 def wanted() -> list[dict[str, Any]]:

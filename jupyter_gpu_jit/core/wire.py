@@ -446,9 +446,13 @@ def _decode_reservation(body: Json) -> Reservation:
     )
 
 
-def deadline_taint(deadline: float) -> Taint:
-    """What marks a node that the cloud takes back: nobody new, and until when, in epoch seconds."""
-    return Taint(key=DEADLINE_TAINT_KEY, value=str(round(deadline)), effect="NoSchedule")
+def deadline_taint(deadline: float | None) -> Taint:
+    """What marks a node that the cloud takes back: nobody new, and until when, in epoch seconds.
+
+    Without a value when nobody knows.
+    """
+    value = "" if deadline is None else str(round(deadline))
+    return Taint(key=DEADLINE_TAINT_KEY, value=value, effect="NoSchedule")
 
 
 def _read_claim(body: Json) -> NodeClaim:

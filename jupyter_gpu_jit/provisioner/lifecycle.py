@@ -161,10 +161,11 @@ class Lifecycle:
         """Note since when nobody uses the claim, and end it after the grace."""
         if claim.name in self._state.busy:
             return self._clock.now() + 1.0
-        if self._state.users_of(claim):
+        kept = self._state.kept(claim).reservations
+        if self._state.users_of(claim) or kept:
             if claim.empty_since is not None:
                 await self._claims.set_status(claim, {"emptySince": None})
-            return None
+            return min((each.until for each in kept), default=None)
         if claim.empty_since is None:
             await self._claims.set_status(claim, {"emptySince": format_time(self._clock.now())})
             return None
@@ -191,7 +192,7 @@ class Lifecycle:
             if node is None or not await self._occupied(node, claim):
                 self._state.check_settled()
                 self._asked.add(claim.name)
-                await self._cloud.terminate([_instance_id(claim.provider_id)])
+                await self._cloud.terminate([instance_id(claim.provider_id)])
             return self._look_again(claim, now)
         self._works_since.pop(claim.name, None)
         self._poll_at.pop(claim.name, None)
@@ -247,7 +248,7 @@ def _finished(pod: dict[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def _instance_id(provider_id: str) -> str:
+def instance_id(provider_id: str) -> str:
     """The instance's id is the last part: ``aws:///us-east-1a/i-0abc``."""
     return provider_id.rpartition("/")[2]
 

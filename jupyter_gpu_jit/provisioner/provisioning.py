@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..core import wire
+from ..core.interruption import reservation
 from ..core.model import (
     LaunchBatch,
     LaunchTerms,
@@ -32,6 +33,8 @@ from .status import StatusWriter, on_claim, refused, released
 from .tasks import together
 
 log = logging.getLogger(__name__)
+# Who has to leave has two minutes: a place is looked for more often than for those who wait.
+_HOMELESS_SECONDS = 10.0
 
 
 class Provisioning:
@@ -69,14 +72,20 @@ class Provisioning:
         plan = solve(snapshot, self._settings.policy, warm=self._warm)
         self._warm = Warm(patterns=plan.patterns)
         await self._carry_out(plan, sessions)
-        return self._clock.now() + self._settings.prices_age_seconds if plan.refused else None
+        if not plan.refused:
+            return None
+        soon = _HOMELESS_SECONDS if self._state.homeless else self._settings.prices_age_seconds
+        return self._clock.now() + soon
 
     async def _carry_out(self, plan: Plan, sessions: Mapping[str, SessionPod]) -> None:
         self._state.busy = {p.place for p in plan.placements}
+        homeless = [r for r in plan.refused if sessions[r.session].node_name]
+        self._state.homeless = {r.session: self._state.plainly(r).message for r in homeless}
         try:
             names = await self._write_intents(plan.claims)
             for refusal in plan.refused:
-                self._refuse(sessions[refusal.session], refusal)
+                if refusal not in homeless:
+                    self._refuse(sessions[refusal.session], refusal)
             await together(
                 self._seat(place, those) for place, those in _by_place(plan, sessions, names)
             )
@@ -149,12 +158,23 @@ class Provisioning:
         claim = self._state.claims.get(place)
         if claim is None or claim.deleting:
             return
+        self._promise(place, [session for session in members if session.node_name])
+        members = [session for session in members if not session.node_name]
         if claim.is_true(wire.INITIALISED):
             await self._release_all(claim, members)
             return
         status = on_claim(claim, now=self._clock.now(), settings=self._settings)
         for session in members:
             self._status.tell(session, status, claim=place)
+
+    def _promise(self, place: str, leaving: Sequence[SessionPod]) -> None:
+        """Keep room for those who sit on nodes that are taken back; their pods cannot move."""
+        rules, now = self._settings.interruption, self._clock.now()
+        by_node = {c.node_name: c for c in self._state.claims if leaving and c.node_name}
+        for session in leaving:
+            if session.node_name in by_node:
+                leaves = by_node[session.node_name]
+                self._state.promise(place, reservation(session, leaves, rules, now=now))
 
     async def _release_all(self, claim: NodeClaim, members: Sequence[SessionPod]) -> None:
         """One after the other, so that each sees the room the last one left."""

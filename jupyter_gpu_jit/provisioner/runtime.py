@@ -14,13 +14,17 @@ from typing import Any
 from ..core import wire
 from ..core.model import LaunchBatch, NodeClaim
 from ..errors import Rejected, TransientError
-from ..ports import Clock, Cloud, Cluster, Ids
+from ..ports import Clock, Cloud, Cluster, Ids, Meter, Notices
 from .claims import ClaimWriter
 from .collection import Collection
 from .doubt import DoubtingCluster
+from .interruption import Interruption
 from .launching import Launching
 from .leader import Leader
 from .lifecycle import Lifecycle
+from .listening import Listening
+from .metrics import Silent
+from .patience import PatientCloud
 from .provisioning import Provisioning
 from .settings import Settings
 from .state import ClusterState
@@ -74,8 +78,18 @@ class Provisioner:
     """The provisioner as a whole: ``run`` until cancelled; a new one may take over at any point."""
 
     def __init__(
-        self, cluster: Cluster, cloud: Cloud, clock: Clock, *, ids: Ids, settings: Settings
+        self,
+        cluster: Cluster,
+        cloud: Cloud,
+        clock: Clock,
+        *,
+        ids: Ids,
+        settings: Settings,
+        notices: Notices | None = None,
+        meter: Meter | None = None,
     ) -> None:
+        self._notices = notices
+        self._meter = meter or Silent()
         self._cluster = cluster
         self._cloud = cloud
         self._clock = clock
@@ -99,12 +113,15 @@ class Provisioner:
             parts = _Parts(
                 self._cluster, self._cloud, self._clock,
                 ids=self._ids, settings=self._settings, changed=alarm.ring, tasks=tasks,
-                not_before=self._leader.version,
+                not_before=self._leader.version, meter=self._meter,
             )  # fmt: skip
             group.create_task(parts.state.run(), name="state")
             await parts.state.wait_synced()
             group.create_task(self._passes(parts, alarm), name="passes")
             group.create_task(self._collect(parts), name="collection")
+            if self._notices is not None:
+                ears = Listening(self._notices, self._clock, hear=parts.interruption.hear)
+                group.create_task(ears.run(), name="notices")
 
     async def _passes(self, parts: _Parts, alarm: Alarm) -> None:
         backoff = 0.5
@@ -123,6 +140,7 @@ class Provisioner:
     async def _pass(self, parts: _Parts) -> list[float]:
         """One pass over everything; the times at which to look again though nothing changed."""
         await parts.state.settle()
+        parts.interruption.remember()
         parts.start_claims()
         times = [
             await parts.provisioning.pass_once(),
@@ -154,9 +172,12 @@ class _Parts:
         changed: Callable[[], None],
         tasks: KeyedTasks,
         not_before: int,
+        meter: Meter,
     ) -> None:
         self._tasks = tasks
+        self._rules = settings.interruption
         shared: dict[str, Any] = {"settings": settings}
+        cloud = PatientCloud(cloud, clock, back=tasks.hurry)
         self.state = ClusterState(
             cluster, cloud, clock, settings=settings, changed=changed, not_before=not_before
         )
@@ -169,6 +190,9 @@ class _Parts:
         self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **shared)
         self.collection = Collection(cluster, cloud, clock, claims=writer, **shared)
         self.stuck = Stuck(cluster, clock, **shared)
+        self.interruption = Interruption(
+            cluster, clock, claims=writer, status=status, stuck=self.stuck, meter=meter, **shared
+        )
 
     def start_claims(self) -> None:
         """Start whatever each claim is due; keys that are busy stay as they are."""
@@ -189,4 +213,10 @@ class _Parts:
 
     async def _advance(self, name: str) -> float | None:
         claim: NodeClaim | None = self.state.claims.get(name)
-        return None if claim is None else await self.lifecycle.advance(claim)
+        if claim is None:
+            return None
+        if not claim.deleting and claim.is_true(wire.LAUNCHED):
+            claim = await self.interruption.keep(claim)
+            if self._rules.empties(claim):
+                return await self.interruption.advance(claim)
+        return await self.lifecycle.advance(claim)

@@ -150,7 +150,8 @@ class ClusterState:
         self._trouble: tuple[float, str] = (0.0, "")
         # Room kept for sessions that have to leave their nodes, by claim and pod uid, until it
         # stands on the claim; and why some of them have no room.
-        self.promised: dict[str, dict[str, Reservation]] = {}
+        self._promised: dict[str, dict[str, Reservation]] = {}
+        self._kept: dict[str, NodeClaim] | None = None
         self.homeless: dict[str, str] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._type_of: dict[str, InstanceType] = {}
@@ -165,7 +166,7 @@ class ClusterState:
         self.writing: set[str] = set()
 
     def _changed(self) -> None:
-        self._index = self._sessions = None
+        self._index = self._sessions = self._kept = None
         self._tell()
 
     # --- keeping up ---------------------------------------------------------------------------
@@ -332,16 +333,35 @@ class ClusterState:
 
     # --- who has to leave -----------------------------------------------------------------------
 
-    def kept_claims(self) -> list[NodeClaim]:
-        """Our claims with the room they are to keep, written on them yet or not."""
-        claims = with_promises(self.claims, self.sessions(), self._settings.interruption)
-        names = {claim.name for claim in claims}
-        self.promised = {name: kept for name, kept in self.promised.items() if name in names}
-        return [self._with_promised(claim) for claim in claims]
+    def promise(self, place: str, kept: Reservation) -> None:
+        """That claim is to keep room for a session."""
+        self._promised.setdefault(place, {})[kept.session] = kept
+        self._kept = None
+        self._tell()
+
+    def kept(self, claim: NodeClaim) -> NodeClaim:
+        """The claim with the room it is to keep, written on it yet or not."""
+        return self._kept_by_name().get(claim.name, claim)
+
+    def kept_claims(self) -> Collection[NodeClaim]:
+        """All of our claims like that."""
+        return self._kept_by_name().values()
+
+    def _kept_by_name(self) -> dict[str, NodeClaim]:
+        if self._kept is None:
+            claims = with_promises(self.claims, self.sessions(), self._settings.interruption)
+            uids, names = {s.uid for s in self.sessions()}, {claim.name for claim in claims}
+            self._promised = {
+                name: {uid: one for uid, one in kept.items() if uid in uids}
+                for name, kept in self._promised.items()
+                if name in names
+            }
+            self._kept = {claim.name: self._with_promised(claim) for claim in claims}
+        return self._kept
 
     def _with_promised(self, claim: NodeClaim) -> NodeClaim:
         noted = {kept.session for kept in claim.reservations}
-        more = self.promised.get(claim.name, {})
+        more = self._promised.get(claim.name, {})
         new = tuple(kept for uid, kept in more.items() if uid not in noted)
         return replace(claim, reservations=(*claim.reservations, *new)) if new else claim
 

@@ -49,7 +49,7 @@ class Stuck:
             if deadline is None:
                 continue
             if self._clock.now() >= deadline:
-                await self._end(session)
+                await self.recreate(session)
             else:
                 deadlines.append(deadline)
         return min(deadlines, default=None)
@@ -65,7 +65,8 @@ class Stuck:
             return released + self._settings.release_deadline_seconds + making
         return None
 
-    async def _end(self, session: SessionPod) -> None:
+    async def recreate(self, session: SessionPod) -> None:
+        """Have the pod of a start made anew, by the hub. Raises TransientError."""
         mark = {
             "metadata": {
                 "resourceVersion": session.resource_version,

@@ -61,6 +61,11 @@ class KeyedTasks:
             # The group is shutting down (our term is over): nothing new begins.
             running.close()
 
+    def hurry(self) -> None:
+        """Whatever was put off may be tried again at once."""
+        self._backoff.clear()
+        self._wake_at(self._clock.now())
+
     async def idle(self, key: str) -> None:
         """Until the key is not busy."""
         if key in self._running:

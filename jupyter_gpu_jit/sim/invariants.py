@@ -19,6 +19,7 @@ from ..core.progress import ORDER, Stage
 from ..errors import Defect
 from ..ports import Instance
 from .cluster import Change
+from .interrupted import LivesUntilTheEnd, ReplacedInTime
 from .truth import ClaimStep, InstanceStep, NodeStep, PodStep, Step, Tick, Truth, is_live
 
 LEAK_SECONDS = 300.0
@@ -351,8 +352,10 @@ class Invariants:
                 WithinCapacity(),
                 OneSeat(),
                 PlanExecuted(),
+                ReplacedInTime(),
             )
         )
+        self._ends = LivesUntilTheEnd()
 
     def cluster_changed(self, change: Change) -> None:
         """Hook for ``MemoryCluster.on_change``. Raises Violated."""
@@ -372,6 +375,7 @@ class Invariants:
         """Before each deletion that the provisioner asks for. Raises Violated."""
         complaints = self._fresh.check(what, behind_seconds=behind_seconds, in_doubt=in_doubt)
         self._raise_first(self._fresh.name, complaints)
+        self._raise_first(self._ends.name, self._ends.check(self.truth, what))
 
     def finish(self) -> None:
         """When all sessions have ended and all grace is over. Raises Violated."""

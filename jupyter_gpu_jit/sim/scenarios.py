@@ -10,11 +10,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.model import Offering
 from ..core.progress import Stage
 from ..errors import UserError
 from . import loop
 from .kubelet import Habits
 from .market import A100, CPU, L4, T4, TYPES
+from .notices import NoticeFaults
 from .report import Report, report_on
 from .users import Session
 from .world import World, WorldConfig, play
@@ -22,6 +24,8 @@ from .world import World, WorldConfig, play
 Body = Callable[[World], Coroutine[Any, Any, None]]
 PATIENCE_SECONDS = 1800.0
 OUTAGE_SECONDS = 600.0
+RECOVERED_SECONDS = 30.0
+STORM_NODES, STORM_SECONDS = 40, 120.0
 
 
 COST_TOLERANCE = 0.1
@@ -181,6 +185,86 @@ async def hub_restarts(world: World) -> None:
     await _leave(world, *everybody)
 
 
+async def _starts_again(world: World, *lost: Session) -> list[Session]:
+    """These people lost their servers with their nodes, and start them again."""
+    await world.hub.gone(*lost, seconds=PATIENCE_SECONDS)
+    again = [world.hub.start(each.user, each.profile) for each in lost]
+    await world.hub.ready(*again, seconds=PATIENCE_SECONDS)
+    return again
+
+
+async def node_interrupted(world: World) -> None:
+    """Alice's node is taken in two minutes; her next server starts on the node kept for her."""
+    alice = world.hub.start("alice", L4)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    world.interrupt(world.cloud.live()[0].id)
+    (again,) = await _starts_again(world, alice)
+    await world.steady()
+    await _leave(world, again)
+
+
+async def interrupted_unsaid(world: World) -> None:
+    """The node is taken without a notice; that it has ended is said afterwards."""
+    alice = world.hub.start("alice", L4)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    world.interrupt(world.cloud.live()[0].id, noticed=False)
+    (again,) = await _starts_again(world, alice)
+    await world.steady()
+    await _leave(world, again)
+
+
+async def interrupted_while_starting(world: World) -> None:
+    """A node is taken while it boots: the start goes on with another."""
+    alice = world.hub.start("alice", L4)
+    await world.hub.reached(alice, Stage.BOOTING, seconds=PATIENCE_SECONDS)
+    world.interrupt(world.cloud.live()[0].id)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice)
+
+
+async def spot_storm(world: World) -> None:
+    """Forty nodes in two pools; one of the pools is taken back within two minutes."""
+    best = min(_pools("T4", "spot"), key=lambda o: o.usd_per_hour_micro)
+    world.cloud.stock(best.key, STORM_NODES // 2)
+    everybody = [world.hub.start(f"user{number:02d}", T4) for number in range(STORM_NODES)]
+    await world.hub.ready(*everybody, seconds=PATIENCE_SECONDS)
+    taken = [i for i in world.cloud.live() if i.zone == best.zone and i.capacity_type == "spot"]
+    for instance in taken:
+        world.interrupt(instance.id)
+        await world.clock.sleep(STORM_SECONDS / len(taken))
+    names = {world.node_name(instance.id) for instance in taken}
+    struck = [session for session in everybody if session.nodes[-1] in names]
+    again = await _starts_again(world, *struck)
+    world.cloud.stock(best.key, None)
+    await world.steady()
+    await _leave(world, *(s for s in everybody if s not in struck), *again)
+
+
+def _pools(gpu_model: str, capacity_type: str) -> list[Offering]:
+    kinds = [kind for kind in TYPES if kind.gpu_model == gpu_model]
+    return [o for kind in kinds for o in kind.offerings if o.capacity_type == capacity_type]
+
+
+async def cloud_outage(world: World) -> None:
+    """Cloud and queue are away for ten minutes; one works, one waits for a node, one comes."""
+    alice = world.hub.start("alice", A100)
+    await world.hub.ready(alice, seconds=PATIENCE_SECONDS)
+    bob = world.hub.start("bob", L4)
+    await world.hub.reached(bob, Stage.BOOTING, seconds=PATIENCE_SECONDS)
+    world.cloud_away.down = world.notices.down = True
+    await world.clock.sleep(OUTAGE_SECONDS / 2)
+    carol = world.hub.start("carol", T4)
+    await world.clock.sleep(OUTAGE_SECONDS / 2)
+    world.cloud_away.down = False
+    world.notices.restored()
+    launched = len(world.cloud.ledger)
+    await world.until(lambda: len(world.cloud.ledger) > launched, seconds=RECOVERED_SECONDS)
+    await world.hub.ready(bob, carol, seconds=PATIENCE_SECONDS)
+    await world.steady()
+    await _leave(world, alice, bob, carol)
+
+
 def _first(habits: Habits) -> Callable[[int], Habits]:
     """Only the first node has these habits."""
     return lambda number: habits if number == 0 else Habits()
@@ -258,6 +342,37 @@ _ALL = (
     ),
     Scenario(name="hub-restarts", title="The hub restarts while four wait", body=hub_restarts),
     Scenario(
+        name="node-interrupted",
+        title="A node is taken in two minutes",
+        body=node_interrupted,
+        config=WorldConfig(notices=NoticeFaults()),
+    ),
+    Scenario(
+        name="interrupted-unsaid",
+        title="A node is taken without a notice",
+        body=interrupted_unsaid,
+        config=WorldConfig(notices=NoticeFaults()),
+    ),
+    Scenario(
+        name="interrupted-while-starting",
+        title="A node is taken while it boots",
+        body=interrupted_while_starting,
+        config=WorldConfig(notices=NoticeFaults()),
+    ),
+    Scenario(
+        name="spot-storm",
+        title="Half of forty nodes are taken in two minutes",
+        body=spot_storm,
+        config=WorldConfig(notices=NoticeFaults(twice=0.2, late=0.1)),
+        cost_tolerance=float("inf"),
+    ),
+    Scenario(
+        name="cloud-outage",
+        title="The cloud and its queue are away for ten minutes",
+        body=cloud_outage,
+        config=WorldConfig(notices=NoticeFaults()),
+    ),
+    Scenario(
         name="late-news",
         title="The provisioner hears of everything half a minute late",
         body=three_users_one_cancels,
@@ -267,6 +382,8 @@ _ALL = (
 
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
 """Every scenario by name."""
+LARGE = frozenset(("class-of-thirty", "spot-storm"))
+"""Those that take seconds to play; the others are tried in many variations."""
 
 
 def find(name: str) -> Scenario:

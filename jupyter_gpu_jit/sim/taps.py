@@ -24,6 +24,8 @@ from ..ports import (
     LaunchRequest,
     LaunchResult,
     Listing,
+    Notice,
+    Notices,
     WatchEvent,
 )
 
@@ -42,7 +44,7 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether it changes something."""
-        return self.verb in ("create", "patch", "delete", "launch", "terminate")
+        return self.verb in ("create", "patch", "delete", "launch", "terminate", "settle")
 
 
 class Tap(Protocol):
@@ -159,6 +161,40 @@ class TappedCloud:
         """See ports.Cloud."""
         call = Call("network_nodes", "cloud", ",".join(instance_ids))
         return await _tapped(self._taps, call, lambda: self._inner.network_nodes(instance_ids))
+
+
+class TappedNotices:
+    """``ports.Notices`` through taps."""
+
+    def __init__(self, inner: Notices, taps: Sequence[Tap]) -> None:
+        self._inner, self._taps = inner, taps
+
+    async def receive(self) -> Sequence[Notice]:
+        """See ports.Notices."""
+        return await _tapped(self._taps, Call("receive", "notices"), self._inner.receive)
+
+    async def settle(self, notices: Sequence[Notice]) -> None:
+        """See ports.Notices."""
+        call = Call("settle", "notices", ",".join(notice.instance_id for notice in notices))
+        await _tapped(self._taps, call, lambda: self._inner.settle(notices))
+
+
+class Away:
+    """A tap: the cloud does not answer while ``down``; ``calls`` is when it was called then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.down = False
+        self.calls: list[float] = []
+        self._clock = clock
+
+    async def before(self, call: Call) -> None:
+        """Raises Unavailable while the cloud is down."""
+        if self.down and call.kind == "cloud":
+            self.calls.append(self._clock.now())
+            raise Unavailable("The simulated cloud is down.", reason="CloudDown")
+
+    async def after(self, call: Call, error: GpuJitError | None) -> None:
+        """Nothing more."""
 
 
 class Deleting(Protocol):

@@ -69,7 +69,8 @@ class Truth:
     ``failures`` counts planted or seen faults that excuse one more launch. ``excused`` are
     instances that misbehave or that a scenario ended: anything may be done to them.
     ``acting_since`` is when the present provisioner was started, None while there is none;
-    it has ``shown_within_seconds`` to tell people what has happened.
+    it has ``shown_within_seconds`` to tell people what has happened. ``noticed`` is when the
+    provisioner first received that an instance is interrupted.
     """
 
     clock: Clock
@@ -84,6 +85,7 @@ class Truth:
     excused: set[str] = field(default_factory=set)
     acting_since: float | None = None
     shown_within_seconds: float = 5.0
+    noticed: dict[str, float] = field(default_factory=dict)
     trace: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=TRACE_LENGTH))
 
     # --- taking in ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from ..core import wire
 from ..core.model import InstanceType
 from ..errors import Defect
-from ..ports import EVENTS, LEASES, Clock, Cloud, Cluster, Ids, Instance
+from ..ports import EVENTS, LEASES, Clock, Cloud, Cluster, Ids, Instance, Notice, NoticeKind
 from ..provisioner.runtime import Provisioner, Settings
 from .binder import Binder
 from .boot import BootModel
@@ -27,7 +27,9 @@ from .kubelet import Habits, Kubelet, NodeSpec, PodTimes
 from .line import Line, Outage, WatchMishap
 from .loop import CountingIds, LoopClock
 from .market import TYPES, ZONES
-from .taps import Freshness, Tap, TappedCloud, TappedCluster
+from .meter import Recorder
+from .notices import NOTICE_SECONDS, NoticeFaults, SimNotices
+from .taps import Away, Freshness, Tap, TappedCloud, TappedCluster, TappedNotices
 from .tasks import Tasks
 from .truth import Truth
 from .users import Hub
@@ -53,14 +55,16 @@ class Runs(Protocol):
         ...
 
 
-MakeProvisioner = Callable[[Cluster, Cloud, Clock, Ids, Settings], Runs]
+MakeProvisioner = Callable[..., Runs]
+"""Called with cluster, cloud, clock, ids, settings; in a world with notices also ``notices``
+and ``meter``."""
 
 
 def real_provisioner(
-    cluster: Cluster, cloud: Cloud, clock: Clock, ids: Ids, settings: Settings
+    cluster: Cluster, cloud: Cloud, clock: Clock, ids: Ids, settings: Settings, **beside: Any
 ) -> Runs:
     """The product's own; tests may put a planted bug in its place."""
-    return Provisioner(cluster, cloud, clock, ids=ids, settings=settings)
+    return Provisioner(cluster, cloud, clock, ids=ids, settings=settings, **beside)
 
 
 def fine_weather(clock: Clock, rng: random.Random) -> Sequence[Tap]:
@@ -80,7 +84,8 @@ class WorldConfig:
     ``habits`` gives the n-th launched node (from 0) its habits; ``weather`` makes the taps
     that each new provisioner has to live with; ``shown_within_seconds`` is how soon people
     must see a new stage (I11), more only where answers are lost; ``watch_lag_seconds`` is how
-    late the provisioner hears of every change.
+    late the provisioner hears of every change. With ``notices`` the cloud tells of what it does
+    to instances, and those faults befall what it tells.
     """
 
     types: tuple[InstanceType, ...] = TYPES
@@ -93,6 +98,7 @@ class WorldConfig:
     watch_lag_seconds: float = 0.0
     weather: Callable[[Clock, random.Random], Sequence[Tap]] = fine_weather
     make: MakeProvisioner = real_provisioner
+    notices: NoticeFaults | None = None
 
 
 class World:
@@ -117,6 +123,14 @@ class World:
         self._rng = random.Random(f"{seed}-kubelets")
         self._kubelets: dict[str, tuple[Kubelet, asyncio.Task[None]]] = {}
         self.outage = Outage()
+        self.cloud_away = Away(self.clock)
+        self.meter = Recorder()
+        self.notices = SimNotices(
+            self.clock,
+            random.Random(f"{seed}-notices"),
+            config.notices or NoticeFaults(),
+            on_delivery=self._notice_delivered,
+        )
         self.steady_instances = self.steady_usd_per_hour_micro = self.changes = 0
         self._launched = self._incarnation = 0
         self._provisioner: asyncio.Task[None] | None = None
@@ -142,6 +156,8 @@ class World:
         asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         self.cluster.on_change.append(self._cluster_changed)
         self.cloud.on_change.append(self._instance_changed)
+        if self.config.notices is not None:
+            self.cloud.on_change.append(self.notices.instance_changed)
         self._tasks.start(Binder(self.cluster, self.clock).run(), "binder")
         self._tasks.start(PodGc(self.cluster, self.clock).run(), "podgc")
         self._tasks.start(self.maker.run(), "volumes")
@@ -174,6 +190,10 @@ class World:
         self.changes += 1
         self._judged(lambda: self.invariants.instance_changed(instance))
 
+    def _notice_delivered(self, notice: Notice) -> None:
+        if notice.kind is NoticeKind.INTERRUPTION:
+            self.truth.noticed.setdefault(notice.instance_id, self.clock.now())
+
     def _judged(self, judge: Callable[[], None]) -> None:
         # Raised in the writer too, but that may be a task which swallows it.
         try:
@@ -204,7 +224,7 @@ class World:
         """A new process with an empty memory and an identity of its own; its line to the API."""
         self._incarnation += 1
         weather = self.config.weather(self.clock, random.Random(self._rng.getrandbits(64)))
-        every = (Freshness(self.clock, self._deleting), *taps, *weather)
+        every = (Freshness(self.clock, self._deleting), *taps, *weather, self.cloud_away)
         line = Line(
             cluster=self.cluster,
             clock=self.clock,
@@ -217,7 +237,10 @@ class World:
         cloud = TappedCloud(self.cloud, every)
         identity = f"provisioner-{self._incarnation}"
         settings = replace(self.config.settings, identity=identity)
-        made = self.config.make(cluster, cloud, self.clock, self.ids, settings)
+        beside: dict[str, Any] = {}
+        if self.config.notices is not None:
+            beside = {"notices": TappedNotices(self.notices, every), "meter": self.meter}
+        made = self.config.make(cluster, cloud, self.clock, self.ids, settings, **beside)
         self.truth.acting_since = self.clock.now()
         self.truth.note(f"{identity} starts")
         self._provisioner = self._tasks.start(self._run(made), identity)
@@ -271,6 +294,10 @@ class World:
         name = kubelet.spec.name
         self._tasks.start(node_lost(self.cluster, self.clock, name), f"node lost {name}")
 
+    def node_name(self, instance_id: str) -> str:
+        """Name of the node of an instance that runs. Raises KeyError."""
+        return self._kubelets[instance_id][0].spec.name
+
     def in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something beside the scenario, ended with the world."""
         self._tasks.start(work, name)
@@ -301,6 +328,19 @@ class World:
     def _empty(self) -> bool:
         truth = self.truth
         return not (self.cloud.live() or truth.claims or truth.nodes or truth.pods)
+
+    def interrupt(self, instance_id: str, *, noticed: bool = True) -> None:
+        """The cloud takes an instance back in two minutes and says so, unless it forgets to."""
+        self.truth.excuse(instance_id)
+        self.truth.note(f"instance {instance_id} is interrupted")
+        if noticed:
+            kind = NoticeKind.INTERRUPTION
+            self.notices.say_of(kind, instance_id, in_seconds=NOTICE_SECONDS)
+        self.in_background(self._taken_in_time(instance_id), f"take {instance_id}")
+
+    async def _taken_in_time(self, instance_id: str) -> None:
+        await self.clock.sleep(NOTICE_SECONDS)
+        self.cloud.reclaim(instance_id)
 
     def reclaim(self, instance_id: str) -> None:
         """The cloud takes an instance back; nobody is to blame for what follows."""

@@ -648,6 +648,7 @@ def test_the_taint_of_a_deadline_bears_it_in_seconds():
     taint = wire.deadline_taint(1700000000.4)
     assert wire.taint_json(taint)["value"] == "1700000000"
     assert taint.effect == "NoSchedule"
+    assert "value" not in wire.taint_json(wire.deadline_taint(None))
 
 
 @pytest.mark.parametrize(

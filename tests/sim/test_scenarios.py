@@ -13,10 +13,17 @@ from jupyter_gpu_jit.ports import PODS
 from jupyter_gpu_jit.sim import weather
 from jupyter_gpu_jit.sim.invariants import Violated
 from jupyter_gpu_jit.sim.market import L4
-from jupyter_gpu_jit.sim.scenarios import OUTAGE_SECONDS, SCENARIOS, Scenario, run_scenario
+from jupyter_gpu_jit.sim.scenarios import (
+    LARGE,
+    OUTAGE_SECONDS,
+    SCENARIOS,
+    Scenario,
+    run_scenario,
+)
 from jupyter_gpu_jit.sim.world import World, WorldConfig, play
 
-QUICK = [name for name in SCENARIOS if name != "class-of-thirty"]
+QUICK = [name for name in SCENARIOS if name not in LARGE]
+LOSING = {"instance-vanishes", "node-interrupted", "interrupted-unsaid"}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -25,7 +32,7 @@ def test_a_scenario_ends_well(name, seed):
     report = run_scenario(name, seed)
     assert all(line.outcome in ("stopped", "cancelled", "lost") for line in report.sessions)
     lost = [line for line in report.sessions if line.outcome == "lost"]
-    assert len(lost) == (name == "instance-vanishes")
+    assert len(lost) == (name in LOSING)
 
 
 def test_thirty_starts_within_a_minute_get_thirty_seats():

@@ -11,10 +11,10 @@ import pytest
 from jupyter_gpu_jit.sim import loop, weather
 from jupyter_gpu_jit.sim.faults import enumerate_crashes
 from jupyter_gpu_jit.sim.mishaps import mishaps, quiet_run, sample, try_all
-from jupyter_gpu_jit.sim.scenarios import SCENARIOS, run_scenario
+from jupyter_gpu_jit.sim.scenarios import LARGE, SCENARIOS, run_scenario
 from jupyter_gpu_jit.sim.world import play
 
-SMALL = [name for name in SCENARIOS if name != "class-of-thirty"]
+SMALL = [name for name in SCENARIOS if name not in LARGE]
 WEATHERS = {"fine": None, "slow": weather.slow}
 
 

@@ -244,18 +244,24 @@ class SimCloud:
 
     def _fill(self, request: LaunchRequest) -> LaunchResult:
         """Offering by offering in the order asked, until ``count`` is reached or none is left."""
-        instances: list[Instance] = []
+        taken: list[tuple[Offering, int]] = []
         failures: list[LaunchFailure] = []
         for offering in request.offerings:
-            wanted = request.count - len(instances)
+            wanted = request.count - sum(given for _, given in taken)
             if wanted <= 0:
                 break
             code, given = self._take(offering, request.layout, wanted)
-            instances += [self._new_instance(offering, request) for _ in range(given)]
+            taken.append((offering, given))
             if given < wanted:
                 failures.append(
                     LaunchFailure(offering=offering, code=code, message=_explain(offering, code))
                 )
+        if sum(given for _, given in taken) < request.at_least:
+            self._give_back(taken)
+            taken = []
+        instances = [
+            self._new_instance(offering, request) for offering, given in taken for _ in range(given)
+        ]
         return LaunchResult(instances=tuple(instances), failures=tuple(failures))
 
     def _take(self, offering: Offering, layout: str, wanted: int) -> tuple[str, int]:
@@ -271,6 +277,11 @@ class SimCloud:
         if key in self._stock:
             self._stock[key] -= given
         return NO_CAPACITY, given
+
+    def _give_back(self, taken: Sequence[tuple[Offering, int]]) -> None:
+        for offering, given in taken:
+            if offering.key in self._stock:
+                self._stock[offering.key] += given
 
     def _sold(self, key: OfferingKey) -> Offering | None:
         found = self._types.get(key[0])

@@ -18,7 +18,7 @@ from jupyter_gpu_jit.errors import UserError
 ROCKET = replace(SETTINGS, image=ImageSettings(family=ImageFamily.BOTTLEROCKET))
 
 
-def made(settings=SETTINGS, kind="g6.xlarge", layout="", sold="spot", efa=0, facts=FACTS):
+def made(settings=SETTINGS, *, kind="g6.xlarge", layout="", sold="spot", efa=0, facts=FACTS):
     boot = boot_of(TYPES[kind], settings, layout, sold)
     return template(facts, settings, boot, image="ami-1", efa_interfaces=efa)
 

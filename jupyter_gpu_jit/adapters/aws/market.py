@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...core.model import InstanceType, Offering
@@ -31,13 +32,13 @@ FIRST_ANSWER_SECONDS = 20.0
 
 @dataclass(slots=True)
 class _Known:
-    """What AWS said last, and when."""
+    """What AWS said last: types by name, zones each is sold in and ours, prices."""
 
     types: list[Json] = field(default_factory=list)
-    sold: set[tuple[str, str]] = field(default_factory=set)
+    zones: dict[str, list[str]] = field(default_factory=dict)
+    ours: frozenset[str] = frozenset()
     on_demand: dict[str, int] = field(default_factory=dict)
     spot: SpotPrices = field(default_factory=dict)
-    at: dict[str, float] = field(default_factory=dict)
 
 
 class Market:
@@ -49,6 +50,8 @@ class Market:
         self._calls, self._facts = calls, facts
         self._packaged = {kind.name: kind for kind in packaged}
         self._known = _Known()
+        self._asked_at: dict[str, float] = {}
+        self._rates: Rates = {}
         self._scores = Scores(calls)
         self._types: Sequence[InstanceType] = tuple(packaged)
         self._by_name = self._packaged
@@ -67,7 +70,7 @@ class Market:
 
     def age_seconds(self) -> float:
         """How old the Spot prices are; infinite before the first answer."""
-        asked = self._known.at.get("spot")
+        asked = self._asked_at.get("spot")
         return math.inf if asked is None else self._calls.clock.now() - asked
 
     def priced(self, instance: Instance) -> Instance:
@@ -81,27 +84,38 @@ class Market:
         return replace(instance, usd_per_hour_micro=sold.usd_per_hour_micro)
 
     async def keep_fresh(self) -> None:
-        """Ask for what is due, for ever."""
+        """Ask for what is due, for ever. On-demand prices, which hardly move, hold up nothing."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self.refresh, SPOT_SECONDS))
+            group.create_task(self._again(self.refresh_on_demand, ON_DEMAND_SECONDS))
+
+    async def refresh(self) -> None:
+        """Ask for types and Spot prices. Raises Rejected, NotFound, Unavailable; the old stay."""
+        async with self._one_at_a_time:
+            await self._ask_types()
+            self._known.spot = await spot_prices(self._calls)
+            self._asked_at["spot"] = self._calls.clock.now()
+            facts = await self._facts.facts()
+            self._known.ours = frozenset(facts.zones)
+            self._renew()
+            self._answered.set()
+            self._rates = await self._scores.rates(self._types, facts)
+            self._renew()
+
+    async def refresh_on_demand(self) -> None:
+        """Ask for on-demand prices; until they come the packaged ones are used. Raises likewise."""
+        self._known.on_demand = await on_demand_prices(self._calls)
+        self._renew()
+
+    async def _again(self, ask: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
+            pause = seconds
             try:
-                await self.refresh()
-                pause = SPOT_SECONDS
+                await ask()
             except GpuJitError as error:
                 log.warning("prices not refreshed", extra={"reason": error.reason})
                 pause = RETRY_SECONDS
             await self._calls.clock.sleep(pause)
-
-    async def refresh(self) -> None:
-        """Ask for what is due. Raises Rejected, NotFound, Unavailable; what was known stays."""
-        async with self._one_at_a_time:
-            await self._ask_types()
-            await self._ask_prices()
-            known = self._known
-            self._set(self._catalogue(known))
-            rates = await self._scores.rates(self._types, await self._facts.facts())
-            if rates:
-                self._set(risky(self._types, rates))
-            self._answered.set()
 
     async def _first_answer(self) -> None:
         if self._answered.is_set():
@@ -111,11 +125,12 @@ class Market:
                 await self.refresh()
         except (GpuJitError, TimeoutError) as error:
             log.warning("the packaged catalogue is used", extra={"reason": type(error).__name__})
-            # keep_fresh goes on trying; nobody else waits for it.
+            # ``keep_fresh`` goes on trying; nobody else waits for it.
             self._answered.set()
 
     async def _ask_types(self) -> None:
-        if not self._due("types", TYPES_SECONDS):
+        now = self._calls.clock.now()
+        if now < self._asked_at.get("types", -math.inf) + TYPES_SECONDS:
             return
         families = [f"{family}.*" for family in self._calls.settings.families]
         filters = [{"Name": "instance-type", "Values": families}] if families else []
@@ -126,45 +141,31 @@ class Market:
                 "DescribeInstanceTypeOfferings",
                 "InstanceTypeOfferings",
                 LocationType="availability-zone",
-                Filters=filters,
             ),
         )
-        self._known.types = types
-        self._known.sold = {(row["InstanceType"], row["Location"]) for row in sold}
-        self._learned("types")
+        zones: dict[str, list[str]] = defaultdict(list)
+        for row in sold:
+            zones[row["InstanceType"]].append(row["Location"])
+        self._known.types = sorted(types, key=lambda body: str(body["InstanceType"]))
+        self._known.zones = {name: sorted(found) for name, found in zones.items()}
+        self._asked_at["types"] = now
 
-    async def _ask_prices(self) -> None:
-        if self._due("on-demand", ON_DEMAND_SECONDS):
-            try:
-                self._known.on_demand = await on_demand_prices(self._calls)
-                self._learned("on-demand")
-            except GpuJitError as error:
-                # The packaged prices are good enough: they change once a year.
-                log.warning("on-demand prices not read", extra={"reason": error.reason})
-        if self._due("spot", SPOT_SECONDS):
-            self._known.spot = await spot_prices(self._calls)
-            self._learned("spot")
-
-    def _due(self, what: str, seconds: float) -> bool:
-        asked = self._known.at.get(what)
-        return asked is None or self._calls.clock.now() >= asked + seconds
-
-    def _learned(self, what: str) -> None:
-        self._known.at[what] = self._calls.clock.now()
-
-    def _catalogue(self, known: _Known) -> list[InstanceType]:
-        found = []
-        for body in sorted(known.types, key=lambda body: str(body["InstanceType"])):
-            kind = instance_type(body, self._packaged, self._offerings(body, known))
-            if kind is not None:
-                found.append(kind)
-        return found
+    def _renew(self) -> None:
+        """A new catalogue from what is known; the old one while there is nothing."""
+        found = (
+            instance_type(body, self._packaged, self._offerings(body, self._known))
+            for body in self._known.types
+        )
+        types = risky((kind for kind in found if kind is not None), self._rates)
+        if types:
+            self._types = tuple(types)
+            self._by_name = {**self._packaged, **{kind.name: kind for kind in types}}
 
     def _offerings(self, body: Json, known: _Known) -> Iterable[Offering]:
         """Where both the type is sold and we have a subnet, at a price that is known."""
         name, uses = str(body["InstanceType"]), body.get("SupportedUsageClasses") or ()
         on_demand = known.on_demand.get(name) or self._packaged_price(name)
-        for zone in sorted(zone for kind, zone in known.sold if kind == name):
+        for zone in [zone for zone in known.zones.get(name, ()) if zone in known.ours]:
             prices = {
                 CapacityType.ON_DEMAND: on_demand,
                 CapacityType.SPOT: known.spot.get((name, zone), 0),
@@ -183,10 +184,6 @@ class Market:
         sold = (o for o in (kind.offerings if kind else ()))
         plain = (o for o in sold if o.capacity_type is CapacityType.ON_DEMAND)
         return next((o.usd_per_hour_micro for o in plain), 0)
-
-    def _set(self, types: Sequence[InstanceType]) -> None:
-        self._types = tuple(types)
-        self._by_name = {**self._packaged, **{kind.name: kind for kind in types}}
 
 
 def risky(types: Iterable[InstanceType], rates: Rates) -> list[InstanceType]:

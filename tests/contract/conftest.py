@@ -1,9 +1,13 @@
-"""One port, three clusters: in memory, the same behind HTTP, and a real control plane."""
+"""One port, three clusters: in memory, the same behind HTTP, and a real control plane.
+
+And the AWS on loopback for the ports of clouds and notices.
+"""
 
 import pytest
 from worlds import TOKEN, connected, in_namespace, served_memory
 
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
+from jupyter_gpu_jit.local.aws_world import AwsWorld
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 
 
@@ -27,3 +31,12 @@ async def world(plane):
         ca_file = str(plane.ca_file)
         async with connected(plane.server, plane.admin_token, ca_file) as cluster:
             yield await in_namespace(cluster, real=True)
+
+
+@pytest.fixture(scope="session")
+def aws_world():
+    """One AWS for all tests of this process, and credentials that it takes; reset it before use."""
+    with AwsWorld() as world, pytest.MonkeyPatch.context() as patch:
+        for name, value in world.env.items():
+            patch.setenv(name, value)
+        yield world

@@ -1,12 +1,13 @@
-"""One port, two ways to the simulated cloud: directly and through its HTTP face, and they agree."""
+"""One port, three clouds: simulated, the same behind its HTTP face, and boto3 against an AWS."""
 
 import asyncio
-import random
+from dataclasses import replace
 
 import aiohttp
 import pytest
+from cloud_stages import STEPS, TAGS, TOKEN, aws_stage, sim_stage
+from worlds import eventually
 
-from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.core.model import Offering
 from jupyter_gpu_jit.core.requirements import CapacityType
 from jupyter_gpu_jit.errors import CapacityError, Rejected, Unavailable
@@ -14,12 +15,7 @@ from jupyter_gpu_jit.local.cloud_api import CloudApi
 from jupyter_gpu_jit.local.cloud_client import CloudClient
 from jupyter_gpu_jit.ports import LaunchRequest
 from jupyter_gpu_jit.sim.boot import BootModel, exactly
-from jupyter_gpu_jit.sim.cloud import SimCloud
-from jupyter_gpu_jit.sim.market import TYPES
 
-TAGS = {"gpu-jit.io/cluster": "contract"}
-STEPS = ("launch", "boot", "register", "ready", "gpus", "call", "shutdown")
-TOKEN = "contract-token"
 A, B = (
     Offering(
         instance_type="g6.xlarge", zone=zone, capacity_type=CapacityType.SPOT, usd_per_hour_micro=1
@@ -28,60 +24,61 @@ A, B = (
 )
 
 
-def request(token="t-1", offerings=(A, B), count=1, tags=TAGS):
-    return LaunchRequest(client_token=token, offerings=offerings, count=count, tags=tags)
+def request(token="t-1", offerings=(A, B), count=1, *, tags=TAGS, at_least=1):
+    return LaunchRequest(
+        client_token=token, offerings=offerings, count=count, tags=tags, at_least=at_least
+    )
+
+
+@pytest.fixture(params=["direct", "http", "aws"])
+async def stage(request):
+    """A cloud and its knobs; the AWS is started only when asked for."""
+    if request.param == "aws":
+        async with aws_stage(request.getfixturevalue("aws_world")) as found:
+            yield found
+    else:
+        async with sim_stage(http=request.param == "http") as found:
+            yield found
 
 
 @pytest.fixture
 async def sim():
-    boot = BootModel(**dict.fromkeys(STEPS, exactly(0.0)))
-    cloud = SimCloud(SystemClock(), RandomIds(), random.Random(1), TYPES, boot=boot, tags=TAGS)
-    yield cloud
-    await cloud.close()
+    async with sim_stage(http=False) as found:
+        yield found.sim
 
 
-@pytest.fixture(params=["direct", "http"])
-async def cloud(request, sim):
-    if request.param == "direct":
-        yield sim
-        return
-    api = CloudApi(sim, TOKEN)
-    client = CloudClient(await api.start(), TOKEN)
-    yield client
-    await client.close()
-    await api.stop()
-
-
-async def test_types_come_with_their_offerings_at_prices_of_now(sim, cloud):
-    sim.set_price(A.key, 555)
-    types = tuple(await cloud.instance_types())
-    assert {t.name for t in types} == {t.name for t in TYPES}
-    assert types == tuple(await sim.instance_types())
-    (found,) = [o for t in types for o in t.offerings if o.key == A.key]
+async def test_types_come_with_their_offerings_at_prices_of_now(stage):
+    stage.set_price(A.key, 555)
+    types = {kind.name: kind for kind in await stage.cloud.instance_types()}
+    assert {"g6.xlarge", "p4d.24xlarge"} <= types.keys()
+    (found,) = [o for o in types["g6.xlarge"].offerings if o.key == A.key]
     assert found.usd_per_hour_micro == 555
+    assert types["g6.xlarge"].gpu_model == "L4"
+    assert types["g6.xlarge"].allocatable.gpus == 1
 
 
-async def test_the_same_token_answers_again_and_launches_nothing(sim, cloud):
+async def test_the_same_token_answers_again_and_launches_nothing(stage):
+    cloud = stage.cloud
     first = await cloud.launch(request(count=2))
     again, at_once = await asyncio.gather(*(cloud.launch(request(count=2)) for _ in range(2)))
     assert first == again == at_once
-    assert len(first.instances) == len(sim.ledger) == 2
+    assert len(first.instances) == len(stage.ever()) == 2
     assert first.instances[0].tags == TAGS
 
 
-async def test_a_token_with_another_request_is_refused(sim, cloud):
-    await cloud.launch(request())
+async def test_a_token_with_another_request_is_refused(stage):
+    await stage.cloud.launch(request())
     with pytest.raises(Rejected) as error:
-        await cloud.launch(request(count=2))
+        await stage.cloud.launch(request(count=2))
     assert error.value.reason == "IdempotentParameterMismatch"
     assert "was used before with another request" in error.value.user_message
-    assert len(sim.ledger) == 1
+    assert len(stage.ever()) == 1
 
 
-async def test_an_answer_may_be_partial_and_says_why(sim, cloud):
-    sim.stock(A.key, 2)
-    sim.refuse(B.key, "VcpuLimitExceeded")
-    result = await cloud.launch(request(count=3))
+async def test_an_answer_may_be_partial_and_says_why(stage):
+    stage.stock(A.key, 2)
+    stage.refuse(B.key, "VcpuLimitExceeded")
+    result = await stage.cloud.launch(request(count=3))
     assert [i.zone for i in result.instances] == ["us-east-1a", "us-east-1a"]
     assert [(f.offering, f.code) for f in result.failures] == [
         (A, "InsufficientInstanceCapacity"),
@@ -90,15 +87,56 @@ async def test_an_answer_may_be_partial_and_says_why(sim, cloud):
     assert all(f.message for f in result.failures)
 
 
-async def test_instances_are_listed_ended_and_unknown_ids_are_no_error(sim, cloud):
+async def test_fewer_than_the_least_are_not_launched_at_all(stage):
+    stage.stock(A.key, 2)
+    stage.stock(B.key, 0)
+    result = await stage.cloud.launch(request(count=3, at_least=3))
+    assert result.instances == ()
+    assert result.failures
+    assert stage.live() == []
+
+
+async def test_on_demand_is_taken_where_spot_has_nothing(stage):
+    plain = replace(A, capacity_type=CapacityType.ON_DEMAND)
+    stage.stock(A.key, 1)
+    result = await stage.cloud.launch(request(offerings=(A, plain), count=3))
+    sold = sorted(i.capacity_type for i in result.instances)
+    assert sold == ["on-demand", "on-demand", "spot"]
+    assert [f.offering.key for f in result.failures] == [A.key]
+
+
+async def test_instances_are_listed_ended_and_unknown_ids_are_no_error(stage):
+    cloud = stage.cloud
     (one,) = (await cloud.launch(request())).instances
-    await cloud.launch(request("other", tags={"gpu-jit.io/cluster": "another"}))
     assert [i.id for i in await cloud.instances()] == [one.id]
+    (other,) = (await cloud.launch(request("other"))).instances
     await cloud.terminate([one.id, "i-unknown"])
     await cloud.terminate([one.id])
-    (left,) = await cloud.instances()
-    assert left.state in ("shutting-down", "terminated")
-    assert [i.id for i in sim.live()] == [i for i in sim.ledger if i != one.id]
+    states = {i.id: i.state for i in await cloud.instances()}
+    assert states[one.id] in ("shutting-down", "terminated")
+    assert stage.live() == [other.id]
+
+
+async def test_network_nodes_are_told_of_running_instances_of_types_that_have_them(stage):
+    big = replace(A, instance_type="p4d.24xlarge")
+    large = await stage.cloud.launch(request(token="large", offerings=(big,), count=2))
+    small = await stage.cloud.launch(request(token="small"))
+    await eventually(stage.all_running)
+    ids = [i.id for i in (*large.instances, *small.instances)]
+    told = await stage.cloud.network_nodes([*ids, "i-unknown"])
+    assert sorted(told) == sorted(ids[:2])
+    assert {len(above) for above in told.values()} == {3}
+    assert all(len(set(above)) == 3 for above in told.values())
+    assert await stage.cloud.network_nodes([]) == {}
+
+
+# --- what only the simulated cloud has ----------------------------------------------------------
+
+
+async def test_instances_of_others_are_not_listed(sim):
+    (one,) = (await sim.launch(request())).instances
+    await sim.launch(request("other", tags={"gpu-jit.io/cluster": "another"}))
+    assert [i.id for i in await sim.instances()] == [one.id]
 
 
 # --- what only the wire has -------------------------------------------------------------------
@@ -197,22 +235,3 @@ async def test_a_launch_goes_on_when_its_caller_hangs_up(sim):
     assert [i.id for i in again.instances] == list(sim.ledger)
     await client.close()
     await api.stop()
-
-
-async def test_network_nodes_are_told_of_running_instances_of_types_that_have_them(sim, cloud):
-    big = Offering(
-        instance_type="p4d.24xlarge", zone="us-east-1a", capacity_type=CapacityType.SPOT,
-        usd_per_hour_micro=1,
-    )  # fmt: skip
-    large = await cloud.launch(request(token="large", offerings=(big,), count=2))
-    small = await cloud.launch(request(token="small"))
-    async with asyncio.timeout(5):
-        while {i.state for i in sim.live()} != {"running"}:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    ids = [i.id for i in (*large.instances, *small.instances)]
-    told = await cloud.network_nodes([*ids, "i-unknown"])
-    assert sorted(told) == sorted(ids[:2])
-    for above in told.values():
-        assert len(above) == 3
-        assert above[1].startswith(above[0])
-    assert await cloud.network_nodes([]) == {}

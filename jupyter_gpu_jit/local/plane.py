@@ -14,16 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..ports import Clock, Cluster, Ids
+from ..ports import STORAGE_CLASSES, Clock, Cluster, Ids
 from ..sim.binder import Binder
 from ..sim.cluster import MemoryCluster
 from ..sim.keepers import PodGc
+from ..sim.volumes import DRIVER, VolumeMaker
 from . import marks
 from .control_plane import ControlPlane, build
 from .http_api import KubernetesApi
 from .threads import in_thread
 
 Say = Callable[[str], None]
+
+# So that a hub whose users have homes on volumes can be tried, too. They are volumes in name only:
+# a session of the demo is a process on this machine, whose files are where they are.
+_STORAGE_CLASS = {
+    "metadata": {
+        "name": "demo",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": DRIVER,
+    "volumeBindingMode": "WaitForFirstConsumer",
+}
+_VOLUME_SECONDS = 0.5
 
 
 class ClosableCluster(Cluster, Protocol):
@@ -58,6 +71,9 @@ async def memory_plane(
     """The in-memory cluster, served to the hub over HTTP."""
     # Uids unlike another demo's: sessions are found, and ended, by the uid of their pod.
     cluster = MemoryCluster(clock, ids, namespaces=(namespace,), seed=secrets.randbits(64))
+    await cluster.create(STORAGE_CLASSES, _STORAGE_CLASS)
+    # Every volume of that class is made where its session goes: no zone need be named.
+    volumes = VolumeMaker(cluster, clock, zone="", making_seconds=_VOLUME_SECONDS)
     token = secrets.token_urlsafe(32)
     api = KubernetesApi(cluster, token)
     url = await api.start()
@@ -68,7 +84,7 @@ async def memory_plane(
             provisioner=cluster,
             service=cluster,
             hub_kubeconfig=_write_kubeconfig(folder / "kubeconfig", url=url, token=token),
-            chores=(Binder(cluster, clock).run, PodGc(cluster, clock).run),
+            chores=(Binder(cluster, clock).run, PodGc(cluster, clock).run, volumes.run),
         )
     finally:
         await api.stop()

@@ -63,8 +63,8 @@ class SimStage:
 class AwsStage:
     """boto3 against the AWS on loopback."""
 
-    def __init__(self, world, cloud):
-        self.world, self.cloud = world, cloud
+    def __init__(self, world, calls, cloud):
+        self.world, self.calls, self.cloud = world, calls, cloud
 
     def set_price(self, key, usd_per_hour_micro):
         self._pool(key, price_usd=usd_per_hour_micro / 1e6)
@@ -129,5 +129,5 @@ async def aws_stage(world):
     world.control.post("reset")
     calls = AwsCalls(aws_settings(world), SystemClock())
     cloud = Ec2Cloud(calls, instance_types())
-    yield AwsStage(world, cloud)
+    yield AwsStage(world, calls, cloud)
     await cloud.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import describe, launch
+from . import describe, launch, placement, spot_prices
 from .errors import AwsError
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ ACTIONS: dict[str, Act] = {
     "terminate_instances": terminate_instances,
     "describe_instances": describe.instances,
     "describe_instance_status": describe.statuses,
+    "describe_spot_price_history": spot_prices.history,
+    **placement.ACTIONS,
 }
 
 

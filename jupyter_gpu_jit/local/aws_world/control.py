@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
-from . import notices, store
+from . import notices, services, store
 from .errors import AwsError
 from .faults import Fault, Faults
 from .instances import Habit, Life
@@ -65,6 +66,7 @@ class Control:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         try:
             body = json.loads(environ["wsgi.input"].read(length) or b"{}")
+            body |= dict(parse_qsl(environ.get("QUERY_STRING") or ""))
             return self._do(name, str(environ["REQUEST_METHOD"]), body)
         except AwsError as error:
             return _answer(400, {"message": error.message})
@@ -85,8 +87,13 @@ class Control:
     def _clock(self, _: Json) -> Json:
         return {"now": self._world.now(), "speed": self._world.timeline.speed}
 
-    def _instances(self, _: Json) -> Json:
-        return {"instances": [_shown(life) for life in self._world.instances.lives.values()]}
+    def _instances(self, query: Json) -> Json:
+        """All, or only those that changed ``after`` a version."""
+        after, lives = int(query.get("after", 0)), self._world.instances.lives.values()
+        return {
+            "version": self._world.instances.version,
+            "instances": [_shown(life) for life in lives if life.version > after],
+        }
 
     def _launches(self, _: Json) -> Json:
         return {
@@ -95,8 +102,9 @@ class Control:
             "live": sum(life.live for life in self._world.instances.lives.values()),
         }
 
-    def _log(self, _: Json) -> Json:
-        return {"lines": self._world.lines}
+    def _log(self, query: Json) -> Json:
+        """All lines, or those from a ``seq`` on."""
+        return {"lines": self._world.lines[int(query.get("since", 0)) :]}
 
     def _pools(self, _: Json) -> Json:
         return {
@@ -233,6 +241,8 @@ class Control:
             store.make_profile(name)
         if name := body.get("queue"):
             made["queue_arn"] = store.make_queue(region, name, notices.RULES)
+        if values := body.get("cluster"):
+            made["cluster"] = services.make_cluster(self._world, values)
         vpc, subnet_ids, group = store.default_network(region)
         if tags := body.get("tags"):
             store.tag(region, [*subnet_ids, group], tags)
@@ -243,7 +253,6 @@ def _shown(life: Life) -> Json:
     """An instance with the node's own side: when its node joins, and how."""
     zone, instance_type, capacity_type = life.pool
     ran, ended = life.since("running"), life.since("shutting-down")
-    register, ready, gpus = life.node_delays
     return {
         "id": life.id,
         "region": life.region,
@@ -261,11 +270,9 @@ def _shown(life: Life) -> Json:
         "user_data": str(life.machine.user_data or ""),
         "private_dns_name": _dns(life),
         "provider_id": life.habit.provider_id or f"aws:///{zone}/{life.id}",
-        "joins": life.habit.joins,
+        "profile": dict(life.machine.profile),
+        "node_phase": life.node_phase,
         "gpus": life.habit.gpus,
-        "register_seconds": register + life.habit.late_seconds,
-        "ready_seconds": ready,
-        "gpus_seconds": gpus,
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 from ...errors import Defect
@@ -36,9 +37,9 @@ class WorldControl:
     url: str
     token: str
 
-    def get(self, name: str) -> Json:
+    def get(self, name: str, **query: Any) -> Json:
         """Read: clock, instances, launches, log, pools, throttled."""
-        return self._call("GET", name, None)
+        return self._call("GET", f"{name}?{urlencode(query)}" if query else name, None)
 
     def post(self, name: str, **body: Any) -> Json:
         """Do: advance, pool, interrupt, fault, reset and the others of ``control``."""

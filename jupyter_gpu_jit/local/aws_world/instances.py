@@ -17,12 +17,16 @@ from . import store
 from .errors import AwsError
 from .fleet import Candidate
 from .market import PoolKey
+from .user_data import read
 
 if TYPE_CHECKING:
     from .world import World
 
 USER, SPOT = "Client.UserInitiatedShutdown", "Server.SpotInstanceTermination"
+SELF = "Client.InstanceInitiatedShutdown"
+_PHASES = ("registered", "ready", "gpus")
 REASONS = {
+    SELF: f"{SELF}: Instance initiated shutdown",
     USER: f"{USER}: User initiated shutdown",
     SPOT: f"{SPOT}: Spot Instance terminated by Amazon EC2",
 }
@@ -52,7 +56,10 @@ class Life:
     price_micro: int
     spot_request_id: str = ""
     lag_share: float = 0.0
-    node_delays: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    node_phase: str = ""
+    """How far the node's own side is: registered, ready, gpus."""
+    version: int = 0
+    """Number of the last change of any instance that was one of this."""
     habit: Habit = field(default_factory=Habit)
     interrupted_at: float | None = None
     history: list[tuple[float, str]] = field(default_factory=list)
@@ -83,13 +90,18 @@ class Instances:
         self._world = world
         self.lives: dict[str, Life] = {}
         self.habits: list[Habit] = []
+        self.version = 0
 
     def launch(
         self, region: str, candidate: Candidate, machine: store.Machine, count: int
     ) -> list[str]:
         """Begin lives; capacity was taken before. Raises AwsError."""
         now = self._world.now()
-        ids = store.launch(region, machine, count, now)
+        try:
+            ids = store.launch(region, machine, count, now)
+        except AwsError:
+            self._world.market.give_back(candidate.pool, count)
+            raise
         reservation_id = self._world.new_id("r")
         for instance_id in ids:
             self._begin(
@@ -143,21 +155,56 @@ class Instances:
         rng = world.rng(f"life {len(self.lives)}")
         life.history.append((life.launched_at, "pending"))
         life.lag_share = rng.uniform(0.5, 1.0)
-        medians = (figures.register_seconds, figures.ready_seconds, figures.gpus_seconds)
-        a, b, c = (_draw(rng, median, 0.2) for median in medians)
-        life.node_delays = (a, b, c)
         self.lives[life.id] = life
         if life.pool[2] == "spot":
             life.spot_request_id = world.new_id("sir")
         found = store.instance(life.region, life.id)
         found.spot_instance_request_id = life.spot_request_id or None
+        self._changed(life)
         world.tell_state(life)
         boot = _draw(rng, figures.boot_seconds, figures.boot_sigma)
         world.timeline.after(boot, lambda: self._run(life))
 
     def _run(self, life: Life) -> None:
-        if life.state == "pending":
-            self._becomes(life, "running")
+        """From now on the kernel boots, and by and by the kubelet."""
+        if life.state != "pending":
+            return
+        self._becomes(life, "running")
+        joining, timeline = read(str(life.machine.user_data or "")), self._world.timeline
+        never = not life.habit.joins or bool(joining.problem)
+        if not never:
+            timeline.after(life.habit.late_seconds, partial(self._boot, life, _PHASES))
+        elif joining.dead_man_seconds is not None:
+            timeline.after(joining.dead_man_seconds, partial(self._power_off, life))
+
+    def _boot(self, life: Life, phases: tuple[str, ...]) -> None:
+        """The node's own side, phase by phase, as long as the machine runs."""
+        if not phases:
+            return
+        figures = self._world.parameters
+        medians = {
+            "registered": figures.register_seconds,
+            "ready": figures.ready_seconds,
+            "gpus": figures.gpus_seconds,
+        }
+        rng = self._world.rng(f"{phases[0]} {life.id}")
+        delay = _draw(rng, medians[phases[0]], 0.2)
+        self._world.timeline.after(delay, partial(self._reach, life, phases))
+
+    def _reach(self, life: Life, phases: tuple[str, ...]) -> None:
+        if life.state == "running":
+            life.node_phase = phases[0]
+            self._changed(life)
+            self._boot(life, phases[1:])
+
+    def _power_off(self, life: Life) -> None:
+        """What the operating system does by itself; off is the end only where so asked for."""
+        if life.machine.shutdown_behaviour == "terminate":
+            self.terminate([life], SELF)
+
+    def _changed(self, life: Life) -> None:
+        self.version += 1
+        life.version = self.version
 
     def _shutdown(self, life: Life) -> float:
         rng = self._world.rng(f"shutdown {life.id}")
@@ -166,12 +213,14 @@ class Instances:
     def _end(self, life: Life) -> None:
         store.end(store.instance(life.region, life.id))
         life.history.append((self._world.now(), "terminated"))
+        self._changed(life)
         self._world.tell_state(life)
         shown = self._world.parameters.terminated_shown_seconds
         self._world.timeline.after(shown, lambda: store.forget(life.region, life.id))
 
     def _becomes(self, life: Life, state: str, reason: str = "") -> None:
         life.history.append((self._world.now(), state))
+        self._changed(life)
         store.set_state(store.instance(life.region, life.id), state, reason)
         self._world.tell_state(life)
 

@@ -8,24 +8,25 @@ token is remembered with its whole request for the life of the world.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import store
+from .candidates import Resolver
 from .errors import AwsError
 from .fleet import Candidate, Outcome, Wish, fulfil
-from .market import NO_CAPACITY, PoolKey, explain
+from .machines import machine_of
+from .market import NO_CAPACITY, explain
+from .parameters import ACCOUNT
+from .placement import emptiest_partition
 
 if TYPE_CHECKING:
     from .world import World
 
 Json = dict[str, Any]
 MOST_OVERRIDES = 300
-UNSUPPORTED = "Unsupported"
 STRATEGY_NAMES = {"lowestPrice": "lowest-price", "capacityOptimized": "capacity-optimized"}
-# Taken from the override as they are, over the template's.
-_OVERRIDDEN = ("InstanceType", "ImageId", "Placement", "BlockDeviceMappings", "SubnetId")
 
 
 def create_fleet(world: World, region: str, params: Json) -> Json:
@@ -61,11 +62,18 @@ def _once(world: World, region: str, action: str, params: Json, answer: Any) -> 
 def _fleet(world: World, region: str, params: Json) -> Json:
     _check_fleet(params)
     fleet_id = world.new_id("fleet")
+    params = {**params, "_fleet": fleet_id}
     instances: list[Json] = []
     errors: list[Json] = []
     for wish in _wishes(params):
         outcome = _fulfil(world, region, params, wish)
-        instances += _launched(world, region, params, outcome, fleet_id)
+        for candidate, count in outcome.taken:
+            try:
+                ids = _launch(world, region, params, candidate, count)
+            except AwsError as error:
+                errors.append(_error(replace(candidate, explanation=error.message), error.code))
+            else:
+                instances.append(_given(candidate, ids))
         errors += [_error(candidate, code) for candidate, code in outcome.refused]
     answer: Json = {"FleetId": fleet_id, "Instances": instances}
     return {**answer, "Errors": errors} if errors else answer
@@ -141,143 +149,42 @@ def _wish(params: Json, capacity_type: str, units: int) -> Wish:
 
 
 def _fulfil(world: World, region: str, params: Json, wish: Wish) -> Outcome:
-    free = {subnet: left for subnet, (_, left) in store.subnets(region).items()}
-    candidates = list(_candidates(world, region, params, wish.capacity_type))
-    return fulfil(wish, candidates, world.market, lambda c: free.get(c.subnet_id, 0))
+    resolver = Resolver(world, region)
+    candidates = list(resolver.candidates(params, wish.capacity_type))
+    if any(_group_of(world, c).get("Strategy") == "cluster" for c in candidates):
+        wish = replace(wish, single_zone=True)
+    return fulfil(wish, candidates, world.market, resolver.room)
 
 
-def _candidates(world: World, region: str, params: Json, capacity_type: str) -> Iterable[Candidate]:
-    order = 0
-    for config in params.get("LaunchTemplateConfigs") or ():
-        spec = config.get("LaunchTemplateSpecification") or {}
-        template_id, version, data = store.template(region, spec)
-        used = {"LaunchTemplateId": template_id, "Version": str(version)}
-        for override in config.get("Overrides") or [{}]:
-            launch = {**_merge(data, override), "_template": used}
-            found = resolve(world, region, launch, capacity_type, order)
-            echo = {"LaunchTemplateSpecification": used, "Overrides": _echo(override, found)}
-            yield _refine(found, override, echo)
-            order += 1
+def _group_of(world: World, candidate: Candidate) -> Json:
+    name = (candidate.launch.get("Placement") or {}).get("GroupName") or ""
+    found: Json = world.placement_groups.get(name, {})
+    return found
 
 
-def _merge(data: Json, override: Json) -> Json:
-    over = {key: override[key] for key in _OVERRIDDEN if override.get(key)}
-    merged = {**data, **over}
-    if override.get("AvailabilityZone"):
-        placement = {**(merged.get("Placement") or {})}
-        merged["Placement"] = {**placement, "AvailabilityZone": override["AvailabilityZone"]}
-    return merged
+def _launch(
+    world: World, region: str, params: Json, candidate: Candidate, count: int
+) -> Sequence[str]:
+    """Ids of new instances; in a partition group each goes where the fewest are."""
+    machine = machine_of(world, candidate, params)
+    group = _group_of(world, candidate)
+    if group.get("Strategy") != "partition" or machine.placement.get("PartitionNumber"):
+        return world.instances.launch(region, candidate, machine, count)
+    ids: list[str] = []
+    for _ in range(count):
+        number = emptiest_partition(world, group["GroupName"])
+        placed = replace(machine, placement={**machine.placement, "PartitionNumber": number})
+        ids += world.instances.launch(region, candidate, placed, 1)
+    return ids
 
 
-def _echo(override: Json, found: Candidate) -> Json:
-    """The override as AWS repeats it, always with type and zone name."""
-    zone, instance_type, _ = found.pool
-    return {**override, "InstanceType": instance_type, "AvailabilityZone": zone}
-
-
-def _refine(found: Candidate, override: Json, echo: Json) -> Candidate:
-    problem = found.problem
-    most = override.get("MaxPrice")
-    if most and found.pool[2] == "spot" and float(most) * 1e6 < found.price_micro:
-        problem = problem or "SpotMaxPriceTooLow"
-    return Candidate(
-        order=found.order,
-        pool=found.pool,
-        subnet_id=found.subnet_id,
-        price_micro=found.price_micro,
-        launch=found.launch,
-        echo=echo,
-        weight=float(override.get("WeightedCapacity") or 1.0),
-        priority=_number(override.get("Priority")),
-        problem=problem,
-        explanation=found.explanation,
-    )
-
-
-def _number(value: Any) -> float:
-    return math.inf if value is None else float(value)
-
-
-def resolve(
-    world: World, region: str, launch: Json, capacity_type: str, order: int = 0
-) -> Candidate:
-    """The pool and subnet that settings lead to, with what is wrong with them."""
-    instance_type = str(launch.get("InstanceType") or "m1.small")
-    subnet_id, zone = _place(region, launch)
-    key: PoolKey = (zone, instance_type, capacity_type)
-    problem, explanation = _problem(world, region, launch, key)
-    return Candidate(
-        order=order,
-        pool=key,
-        subnet_id=subnet_id,
-        price_micro=world.prices.now_micro(key, world.now()),
-        launch=launch,
-        echo={},
-        problem=problem,
-        explanation=explanation,
-    )
-
-
-def _place(region: str, launch: Json) -> tuple[str, str]:
-    """Subnet and zone: the subnet decides, else the zone's first, else the first of all."""
-    known = store.subnets(region)
-    interfaces = launch.get("NetworkInterfaces") or ()
-    named = launch.get("SubnetId") or next(
-        (nic["SubnetId"] for nic in interfaces if nic.get("SubnetId")), ""
-    )
-    if named:
-        return str(named), known[named][0] if named in known else ""
-    wanted = (launch.get("Placement") or {}).get("AvailabilityZone")
-    fitting = ((s, zone) for s, (zone, _) in known.items() if wanted in (None, "", zone))
-    return next(fitting, ("", str(wanted or "")))
-
-
-def _problem(world: World, region: str, launch: Json, key: PoolKey) -> tuple[str, str]:
-    zone, instance_type, capacity_type = key
-    if not zone:
-        return (
-            "InvalidSubnetID.NotFound",
-            f"The subnet ID '{launch.get('SubnetId')}' does not exist",
-        )
-    facts = store.instance_type(instance_type)
-    if not facts:
-        return "InvalidParameterValue", f"The instance type '{instance_type}' does not exist."
-    sold = (zone, instance_type) in world.offered(region)
-    if not sold or capacity_type not in facts.get("SupportedUsageClasses", ()):
-        return UNSUPPORTED, explain(UNSUPPORTED, key)
-    return _problem_of_settings(world, launch)
-
-
-def _problem_of_settings(world: World, launch: Json) -> tuple[str, str]:
-    group = (launch.get("Placement") or {}).get("GroupName")
-    if group and group not in world.placement_groups:
-        return "InvalidPlacementGroup.Unknown", f"The placement group '{group}' is unknown."
-    profile = launch.get("IamInstanceProfile") or {}
-    if profile and not store.profile_exists(profile):
-        name = profile.get("Name") or profile.get("Arn")
-        return (
-            "InvalidParameterValue",
-            f"Value ({name}) for parameter iamInstanceProfile is invalid.",
-        )
-    if not launch.get("ImageId"):
-        return "MissingParameter", "The request must contain the parameter ImageId"
-    return "", ""
-
-
-def _launched(
-    world: World, region: str, params: Json, outcome: Outcome, fleet_id: str
-) -> list[Json]:
-    rows = []
-    own = {"aws:ec2:fleet-id": fleet_id}
-    for candidate, count in outcome.taken:
-        machine = machine_of(candidate, params, own)
-        rows.append({
-            "LaunchTemplateAndOverrides": candidate.echo,
-            "Lifecycle": candidate.pool[2],
-            "InstanceIds": world.instances.launch(region, candidate, machine, count),
-            "InstanceType": candidate.pool[1],
-        })  # fmt: skip
-    return rows
+def _given(candidate: Candidate, ids: Sequence[str]) -> Json:
+    return {
+        "LaunchTemplateAndOverrides": candidate.echo,
+        "Lifecycle": candidate.pool[2],
+        "InstanceIds": list(ids),
+        "InstanceType": candidate.pool[1],
+    }
 
 
 def _error(candidate: Candidate, code: str) -> Json:
@@ -290,55 +197,6 @@ def _error(candidate: Candidate, code: str) -> Json:
     }
 
 
-def machine_of(candidate: Candidate, params: Json, own_tags: Mapping[str, str]) -> store.Machine:
-    """Everything the instance is made from; tags of the request win over the template's."""
-    launch = candidate.launch
-    used = launch.get("_template") or {}
-    template_tags = (
-        {
-            "aws:ec2launchtemplate:id": used["LaunchTemplateId"],
-            "aws:ec2launchtemplate:version": used["Version"],
-        }
-        if used
-        else {}
-    )
-    return store.Machine(
-        instance_type=candidate.pool[1],
-        image_id=str(launch["ImageId"]),
-        subnet_id=candidate.subnet_id,
-        capacity_type=candidate.pool[2],
-        user_data=launch.get("UserData"),
-        key_name=launch.get("KeyName"),
-        security_group_ids=tuple(_groups(launch)),
-        profile=launch.get("IamInstanceProfile") or {},
-        disks=tuple(launch.get("BlockDeviceMappings") or ()),
-        metadata=launch.get("MetadataOptions") or {},
-        placement=launch.get("Placement") or {},
-        interfaces=tuple(launch.get("NetworkInterfaces") or ()),
-        shutdown_behaviour=str(launch.get("InstanceInitiatedShutdownBehavior") or "stop"),
-        ebs_optimized=bool(launch.get("EbsOptimized")),
-        tags={**_tags(launch, params, "instance"), **template_tags, **own_tags},
-        volume_tags=_tags(launch, params, "volume"),
-        client_token=str(params.get("ClientToken") or ""),
-    )
-
-
-def _groups(launch: Json) -> list[str]:
-    interfaces = launch.get("NetworkInterfaces") or ()
-    of_interfaces = [group for nic in interfaces for group in nic.get("Groups") or ()]
-    return [str(g) for g in launch.get("SecurityGroupIds") or of_interfaces]
-
-
-def _tags(launch: Json, params: Json, kind: str) -> dict[str, str]:
-    specs = [*(launch.get("TagSpecifications") or ()), *(params.get("TagSpecifications") or ())]
-    return {
-        str(tag["Key"]): str(tag.get("Value") or "")
-        for spec in specs
-        if spec.get("ResourceType") == kind
-        for tag in spec.get("Tags") or ()
-    }
-
-
 def _run(world: World, region: str, params: Json) -> Json:
     most, least = int(params.get("MaxCount") or 1), int(params.get("MinCount") or 1)
     launch = {k: v for k, v in params.items() if k != "TagSpecifications"}
@@ -347,17 +205,19 @@ def _run(world: World, region: str, params: Json) -> Json:
         used = {"LaunchTemplateId": template_id, "Version": str(version)}
         launch = {**data, **launch, "_template": used}
     market = (launch.get("InstanceMarketOptions") or {}).get("MarketType", "on-demand")
-    candidate = resolve(world, region, launch, market)
+    resolver = Resolver(world, region)
+    candidate = resolver.resolve(launch, market)
     wish = Wish(capacity_type=market, units=most, strategy="lowest-price")
-    free = {subnet: left for subnet, (_, left) in store.subnets(region).items()}
-    outcome = fulfil(wish, [candidate], world.market, lambda c: free.get(c.subnet_id, 0))
+    outcome = fulfil(wish, [candidate], world.market, resolver.room)
     if outcome.units < least:
         for taken, count in outcome.taken:
             world.market.give_back(taken.pool, count)
         code = outcome.refused[0][1]
         raise AwsError(code, candidate.explanation or explain(code, candidate.pool))
-    given = int(outcome.units)
-    machine = machine_of(candidate, params, {})
-    ids = world.instances.launch(region, candidate, machine, given)
+    ids = _launch(world, region, params, candidate, int(outcome.units))
     rows = [store.instance(region, instance_id) for instance_id in ids]
-    return {"ReservationId": world.new_id("r"), "OwnerId": "", "Instances": rows}
+    return {
+        "ReservationId": world.instances.lives[ids[0]].reservation_id,
+        "OwnerId": ACCOUNT,
+        "Instances": rows,
+    }

@@ -85,6 +85,8 @@ class Parameters:
     """Instances a pool holds while nothing is said of it [assumed]."""
     quota_vcpus: int = 100_000
     """vCPU quota of every class and capacity type unless set [assumed; new accounts: near 0]."""
+    spot_role: bool = True
+    """Whether the account has the service-linked role that Spot needs [published]."""
     weather: bool = False
     """Whether spot pools go up and down by themselves."""
     up_medians_seconds: tuple[float, float] = (1200.0, 21600.0)

@@ -167,6 +167,11 @@ def profile_exists(profile: Mapping[str, str]) -> bool:
     return True
 
 
+def utc(moment: datetime) -> datetime:
+    """A moment without a zone is UTC in all of AWS."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 # --- instances ---------------------------------------------------------------------------------
 
 
@@ -194,7 +199,9 @@ def _arguments(region: str, machine: Machine, count: int) -> Json:
         "region_name": region,
         "subnet_id": machine.subnet_id,
         "nics": [
-            {"DeviceIndex": 0, "SubnetId": machine.subnet_id, "DeleteOnTermination": True},
+            # Of p5 many share a device index on different cards, which moto would mix up.
+            {"DeviceIndex": n, "SubnetId": machine.subnet_id, "DeleteOnTermination": True}
+            for n in range(max(len(machine.interfaces), 1))
         ],
         "key_name": machine.key_name,
         "block_device_mappings": [_disk(disk) for disk in machine.disks],
@@ -220,13 +227,15 @@ def _dress(region: str, instance: Any, machine: Machine, moment: float) -> None:
     instance._state = InstanceState("pending", 0)
     architectures = instance_type(machine.instance_type).get("ProcessorInfo", {})
     instance.architecture = next(iter(architectures.get("SupportedArchitectures", ())), "x86_64")
-    instance.hypervisor = "nitro"
+    instance.hypervisor, instance.virtualization_type = "nitro", "hvm"
     instance.placement.group_name = machine.placement.get("GroupName", "")
     instance.placement.tenancy = machine.placement.get("Tenancy", "default")
     instance.placement.partition_number = machine.placement.get("PartitionNumber")
     if machine.disks:
         instance.root_device_name = machine.disks[0]["DeviceName"]
     _dress_disks(region, instance, machine)
+    for n, spec in enumerate(machine.interfaces):
+        instance.nics[n].interface_type = spec.get("InterfaceType") or "interface"
     if machine.profile:
         _ec2(region).associate_iam_instance_profile(
             instance_id=instance.id,
@@ -240,7 +249,7 @@ def _dress(region: str, instance: Any, machine: Machine, moment: float) -> None:
 def _dress_disks(region: str, instance: Any, machine: Machine) -> None:
     speeds = {disk["DeviceName"]: disk.get("Ebs") or {} for disk in machine.disks}
     for device, block in instance.get_block_device_mapping:
-        volume = _ec2(region).get_volume(block.volume_id)
+        volume = _ec2(region).volumes[block.volume_id]
         for key, name in (("Iops", "iops"), ("Throughput", "throughput")):
             if key in speeds.get(device, {}):
                 setattr(volume, name, int(speeds[device][key]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from . import notices, store
@@ -16,6 +17,7 @@ from .market import Market
 from .parameters import Parameters
 from .prices import Prices
 from .timeline import Timeline
+from .weather import Weather
 
 Json = dict[str, Any]
 _ID_LENGTHS = {"fleet": 36, "event": 36, "r": 17, "sir": 8, "pg": 17, "nn": 17}
@@ -44,11 +46,14 @@ class World:
             self.lines: list[Json] = []
             self.tokens: dict[tuple[str, str, str], tuple[str, Json]] = {}
             self.placement_groups: dict[str, Json] = {}
+            self.clusters: dict[str, Json] = {}
+            self.score_questions: dict[tuple[Sequence[str], int], float] = {}
             self.delivery = notices.Delivery()
             self.market = Market(self.parameters, self.vcpus)
             began = self.now() - self.parameters.price_history_seconds
             self.prices = Prices(self.parameters, self.rng, self.vcpus, began)
             self.instances = Instances(self)
+            self.market.on_new_pool = Weather(self).begin
 
     def change(self, values: Json) -> None:
         """Other parameters from now on. Raises ValueError."""

@@ -184,6 +184,9 @@ def _claim_needs(key: Key, storage: Storage, uses: Uses, session: SessionPod) ->
     phase = (claim.get("status") or {}).get("phase")
     if phase == "Lost":
         return VolumeNeeds(waits=f"the volume of its claim {key[1]} is lost")
+    if phase != "Bound" and key in uses.nodes:
+        # Who runs has it: the news of the pod were faster than those of the claim.
+        return VolumeNeeds(waits=f"the volume of its claim {key[1]} is not known yet")
     if phase != "Bound":
         return _unbound(claim, storage).together_with(_in_turn(key, uses, session))
     volume = storage.volumes.get(claim["spec"].get("volumeName") or "")

@@ -214,6 +214,11 @@ def test_who_is_released_comes_before_who_waits_however_long():
     assert needs.waits == "its volume claim home goes to late first"
 
 
+def test_a_claim_that_is_in_use_has_a_volume_whatever_was_heard_of_it():
+    needs = needs_of(pod("home"), UNBOUND, other("home"))
+    assert needs.waits == "the volume of its claim home is not known yet"
+
+
 def test_a_volume_that_many_nodes_may_use_is_waited_for_by_nobody():
     first, second = pod("home", uid="a"), pod("home", uid="b")
     assert needs_of(second, in_zone_a("ReadWriteMany"), line=(first, second)) == zones("a")

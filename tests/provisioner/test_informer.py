@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from jupyter_gpu_jit.errors import TransientError
-from jupyter_gpu_jit.ports import PODS, Json
+from jupyter_gpu_jit.ports import PODS, Json, Kind
 from jupyter_gpu_jit.provisioner.informer import Informer
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 from jupyter_gpu_jit.sim.loop import CountingIds, LoopClock, run
+from jupyter_gpu_jit.sim.objects import Rules
 
 
 def pod(name: str) -> Json:
@@ -112,5 +113,43 @@ def test_a_list_from_a_server_that_is_behind_is_not_believed():
         assert it.cluster.version == mark
         await it.informer.relist()
         assert it.informer.get("a", "gpu-jit") == str(mark)
+
+    with_fixture(body)
+
+
+def test_objects_of_other_namespaces_are_not_seen_when_one_is_given():
+    async def body(it: Fixture) -> None:
+        informer: Informer[str] = Informer(
+            it.cluster, it.clock, PODS, read=version, changed=it._changed, namespace="default"
+        )
+        task = asyncio.ensure_future(informer.run())
+        await informer.synced.wait()
+        await it.create("a")
+        await it.cluster.create(PODS, pod("b"), namespace="default")
+        while informer.get("b", "default") is None:
+            await it.clock.sleep(1)
+        assert len(list(informer)) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with_fixture(body)
+
+
+def test_a_kind_that_is_not_installed_yet_is_waited_for():
+    async def body(it: Fixture) -> None:
+        later = Kind("later.example", "v1", "things", "Thing", False)
+        informer: Informer[str] = Informer(
+            it.cluster, it.clock, later, read=version, changed=it._changed
+        )
+
+        async def install() -> None:
+            await it.clock.sleep(100)
+            it.cluster.register(Rules(kind=later))
+
+        task = asyncio.ensure_future(informer.run())
+        async with asyncio.timeout(130):
+            await asyncio.gather(install(), informer.synced.wait())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     with_fixture(body)

@@ -231,9 +231,12 @@ def test_a_claim_that_is_missing_is_waited_for(in_world):
         ann = world.hub.start("ann", L4, volumes=["home"])
         await world.hub.reached(ann, Stage.WAITING)
         assert ann.message == "It waits: its volume claim home does not exist yet."
+        await world.clock.sleep(5)
+        made_at = world.clock.now()
         await make_claim(world)
         await world.hub.ready(ann)
         assert ann.outcome is Outcome.READY
+        assert ann.stages[Stage.PLANNED] < made_at + 2
 
     in_world(body)
 
@@ -282,13 +285,34 @@ def test_a_volume_that_many_nodes_share_ties_nobody_to_a_node(in_world):
 
 
 @pytest.mark.parametrize("bound", [True, False], ids=["bound", "new"])
-def test_two_starts_at_once_with_one_home_end_on_one_node(in_world, bound):
+def test_of_two_starts_at_once_with_one_home_the_second_goes_where_the_first_is(in_world, bound):
     async def body(world: World) -> None:
         if bound:
             await make_bound(world, CHEAP_ZONE)
         else:
             await make_class(world)
             await make_claim(world)
+        first, second = (
+            world.hub.start("ann", L4, server=name, volumes=["home"]) for name in ("one", "two")
+        )
+        await world.hub.reached(second, Stage.WAITING)
+        assert second.message == "It waits: its volume claim home goes to jupyter-ann--one first."
+        await world.hub.ready(first)
+        await world.clock.sleep(120)
+        assert (first.outcome, second.outcome) == (Outcome.READY, Outcome.STARTING)
+        assert len(world.cloud.ledger) == 1
+        await world.hub.stop(first)
+        await world.hub.ready(second)
+        assert await zone_of(world, second) == CHEAP_ZONE
+        assert len(first.pods) == len(second.pods) == 1
+
+    in_world(body)
+
+
+def test_three_starts_at_once_with_one_home_all_run_on_one_node(in_world):
+    async def body(world: World) -> None:
+        await make_class(world)
+        await make_claim(world)
         servers = [
             world.hub.start("ann", SMALL, server=f"s{n}", volumes=["home"]) for n in range(3)
         ]

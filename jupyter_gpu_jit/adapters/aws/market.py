@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 SPOT_SECONDS, TYPES_SECONDS, ON_DEMAND_SECONDS = 300.0, 12 * 3600.0, 12 * 3600.0
 RETRY_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 20.0
+_MOST_NAMED = 100
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Market:
         """Ask for types and Spot prices. Raises Rejected, NotFound, Unavailable; the old stay."""
         async with self._one_at_a_time:
             await self._ask_types()
-            self._known.spot = await spot_prices(self._calls)
+            self._known.spot = await spot_prices(self._calls, self._few())
             self._asked_at["spot"] = self._calls.clock.now()
             facts = await self._facts.facts()
             self._known.ours = frozenset(facts.zones)
@@ -149,6 +150,11 @@ class Market:
         self._known.types = sorted(types, key=lambda body: str(body["InstanceType"]))
         self._known.zones = {name: sorted(found) for name, found in zones.items()}
         self._asked_at["types"] = now
+
+    def _few(self) -> list[str]:
+        """The types by name when they are few; all of them are asked for faster unnamed."""
+        names = [str(body["InstanceType"]) for body in self._known.types]
+        return names if self._calls.settings.families and len(names) <= _MOST_NAMED else []
 
     def _renew(self) -> None:
         """A new catalogue from what is known; the old one while there is nothing."""

@@ -7,6 +7,7 @@ the same in all zones of a region.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -26,8 +27,9 @@ _ON_DEMAND = {
 }
 
 
-async def spot_prices(calls: AwsCalls) -> SpotPrices:
-    """The newest price of each pool. Raises Rejected, Unavailable."""
+async def spot_prices(calls: AwsCalls, types: Sequence[str] = ()) -> SpotPrices:
+    """The newest price of each pool, of those types only if any. Raises Rejected, Unavailable."""
+    narrowed = {"InstanceTypes": list(types)} if types else {}
     now = datetime.fromtimestamp(calls.clock.now(), tz=UTC)
     rows = await calls.pages(
         "ec2",
@@ -36,6 +38,7 @@ async def spot_prices(calls: AwsCalls) -> SpotPrices:
         ProductDescriptions=list(_PRODUCTS),
         StartTime=now,
         EndTime=now,
+        **narrowed,
     )
     return newest(rows)
 

@@ -38,7 +38,10 @@ class Aws:
     def template(self, name="nodes", **data):
         """A launch template with an image, and whatever else is given."""
         self.ec2.create_launch_template(
-            LaunchTemplateName=name, LaunchTemplateData={"ImageId": "ami-12345678", **data}
+            LaunchTemplateName=name,
+            LaunchTemplateData={"ImageId": "ami-12345678", **data},
+            # Else boto3 draws one, and no two histories are the same.
+            ClientToken=name,
         )
 
     def fleet(self, *overrides, count=1, capacity="spot", token="", template="nodes", **more):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import describe, launch, placement, spot_prices
+from . import describe, launch, placement, spot_prices, views
 from .errors import AwsError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def terminate_instances(world: World, region: str, params: Json) -> Json:
         "TerminatingInstances": [
             {
                 "InstanceId": life.id,
-                "CurrentState": describe.state(life.state),
-                "PreviousState": describe.state(before[life.id]),
+                "CurrentState": views.state(life.state),
+                "PreviousState": views.state(before[life.id]),
             }
             for life in lives
         ]
@@ -45,6 +45,31 @@ ACTIONS: dict[str, Act] = {
     "describe_spot_price_history": spot_prices.history,
     **placement.ACTIONS,
 }
+
+
+def known_instances(world: World, region: str, params: Json) -> None:
+    """Tags cannot be put on an instance before it can be seen. Raises AwsError."""
+    del region
+    world.instances.find([i for i in params.get("Resources") or () if i.startswith("i-")])
+
+
+def refuse_stopping(world: World, region: str, params: Json) -> None:
+    """The world's instances run or end. Raises AwsError."""
+    del world, region, params
+    raise AwsError("UnsupportedOperation", "This world does not stop and start instances.")
+
+
+CHECKS: dict[str, Callable[[World, str, Json], None]] = {
+    "create_tags": known_instances,
+    "delete_tags": known_instances,
+    "stop_instances": refuse_stopping,
+    "start_instances": refuse_stopping,
+}
+
+
+def checks(world: World) -> dict[str, Callable[[str, Json], None]]:
+    """What is looked at before moto answers, in that world."""
+    return {name: partial(check, world) for name, check in CHECKS.items()}
 
 
 def bound(world: World) -> dict[str, Handler]:

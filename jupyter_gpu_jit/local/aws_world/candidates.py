@@ -120,7 +120,7 @@ def _problem_of_group(world: World, launch: Json, zone: str) -> tuple[str, str] 
     return None
 
 
-def _problem_of_interfaces(launch: Json, facts: Json) -> tuple[str, str] | None:
+def _problem_of_interfaces(launch: Json, facts: Mapping[str, Any]) -> tuple[str, str] | None:
     kinds = [nic.get("InterfaceType") for nic in launch.get("NetworkInterfaces") or ()]
     most = (facts["NetworkInfo"].get("EfaInfo") or {}).get("MaximumEfaInterfaces", 0)
     if sum(kind in ("efa", "efa-only") for kind in kinds) > most:

@@ -23,7 +23,9 @@ from .world import World
 
 Json = dict[str, Any]
 Answer = tuple[str, list[tuple[str, str]], bytes]
-RULE_PREFIX = "/_world/"
+PREFIX = "/_world/"
+OF_THE_CLOCK = ("advance", "reset", "speed", "to")
+"""Not part of a history: what falls due in between is."""
 
 
 class Control:
@@ -45,6 +47,7 @@ class Control:
             "fault": self._fault,
             "habits": self._habits,
             "health": self._health,
+            "impair": self._impair,
             "interrupt": self._interrupt,
             "parameters": self._parameters,
             "pool": self._pool,
@@ -55,6 +58,7 @@ class Control:
             "speed": self._speed,
             "state-change": self._state_change,
             "subnet": self._subnet,
+            "to": self._to,
         }
 
     def __call__(self, environ: Json) -> Answer:
@@ -62,7 +66,7 @@ class Control:
         scheme, _, given = str(environ.get("HTTP_AUTHORIZATION") or "").partition(" ")
         if scheme != "Bearer" or not hmac.compare_digest(given.encode(), self._token.encode()):
             return _answer(401, {"message": "The token is not this world's."})
-        name = str(environ["PATH_INFO"]).removeprefix(RULE_PREFIX)
+        name = str(environ["PATH_INFO"]).removeprefix(PREFIX)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         try:
             body = json.loads(environ["wsgi.input"].read(length) or b"{}")
@@ -76,9 +80,9 @@ class Control:
     def _do(self, name: str, method: str, body: Json) -> Answer:
         table = self._reads if method == "GET" else self._deeds
         if name not in table:
-            return _answer(404, {"message": f"There is no {method} {RULE_PREFIX}{name}."})
+            return _answer(404, {"message": f"There is no {method} {PREFIX}{name}."})
         with self._world.timeline.lock:
-            if method != "GET":
+            if method != "GET" and name not in OF_THE_CLOCK:
                 self._world.log("control", {"name": name, "body": body})
             return _answer(200, table[name](body))
 
@@ -118,6 +122,11 @@ class Control:
 
     def _advance(self, body: Json) -> Json:
         self._world.timeline.advance(float(body["seconds"]))
+        return self._clock(body)
+
+    def _to(self, body: Json) -> Json:
+        """Move a standing clock to a moment, if that is not past."""
+        self._world.timeline.advance(float(body["moment"]) - self._world.now())
         return self._clock(body)
 
     def _speed(self, body: Json) -> Json:
@@ -172,8 +181,8 @@ class Control:
 
     def _habits(self, body: Json) -> Json:
         """How the next ``count`` nodes misbehave."""
-        count = int(body.pop("count", 1))
-        self._world.instances.habits += [Habit(**body)] * count
+        habit = Habit(**{key: value for key, value in body.items() if key != "count"})
+        self._world.instances.habits += [habit] * int(body.get("count", 1))
         return {}
 
     def _delivery(self, body: Json) -> Json:
@@ -213,6 +222,11 @@ class Control:
         code = str(body.get("code") or "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED")
         soon = float(body.get("starts_in_seconds", 3600.0))
         return self._each(body, lambda life: notices.health(self._world, life, code, soon))
+
+    def _impair(self, body: Json) -> Json:
+        """Status checks fail from now on, or pass again."""
+        failing = bool(body.get("failing", True))
+        return self._each(body, lambda life: setattr(life, "impaired", failing))
 
     def _each(self, body: Json, deed: Callable[[Life], None]) -> Json:
         lives = self._chosen(body)
@@ -277,15 +291,11 @@ def _shown(life: Life) -> Json:
 
 
 def _tags(life: Life) -> Json:
-    found = store.instance(life.region, life.id)
-    return dict(store.tags_of(found)) if found is not None else dict(life.machine.tags)
+    return store.tags_of(life.stored) or dict(life.machine.tags)
 
 
 def _dns(life: Life) -> str:
-    found = store.instance(life.region, life.id)
-    if found is None or life.state == "terminated":
-        return ""
-    return str(found.private_dns_name)
+    return "" if life.state == "terminated" else str(life.stored.private_dns_name)
 
 
 def _answer(status: int, value: Json) -> Answer:

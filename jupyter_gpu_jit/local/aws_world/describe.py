@@ -6,26 +6,24 @@ made of comes from moto's store.
 
 from __future__ import annotations
 
-import copy
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import store
+from . import store, views
 from .errors import AwsError
 from .instances import Life
+from .notices import stamp
+from .parameters import ACCOUNT
 
 if TYPE_CHECKING:
     from .world import World
 
 Json = dict[str, Any]
+Seen = tuple[Life, str]
+"""An instance and the state it is shown in."""
 PAGE = 1000
 """Most instances in one answer [published]."""
-
-
-def state(name: str) -> Json:
-    """A state as answers carry it."""
-    return {"Code": store.STATE_CODES[name], "Name": name}
 
 
 def instances(world: World, region: str, params: Json) -> Json:
@@ -39,12 +37,12 @@ def instances(world: World, region: str, params: Json) -> Json:
     found = list(_matching(world, region, ids, params.get("Filters") or ()))
     page, token = _page(found, params)
     reservations: dict[str, Json] = {}
-    for life, view in page:
+    for life, seen in page:
         row = reservations.setdefault(
             life.reservation_id,
-            {"ReservationId": life.reservation_id, "OwnerId": view.owner_id, "Instances": []},
+            {"ReservationId": life.reservation_id, "OwnerId": ACCOUNT, "Instances": []},
         )
-        row["Instances"].append(view)
+        row["Instances"].append(views.instance(life, seen))
     return {"Reservations": list(reservations.values()), "NextToken": token}
 
 
@@ -53,12 +51,36 @@ def statuses(world: World, region: str, params: Json) -> Json:
     ids = params.get("InstanceIds") or ()
     found = list(_matching(world, region, ids, params.get("Filters") or ()))
     if not params.get("IncludeAllInstances"):
-        found = [(life, view) for life, view in found if view.state == "running"]
+        found = [(life, seen) for life, seen in found if seen == "running"]
     page, token = _page(found, params)
-    return {"InstanceStatuses": [view for _, view in page], "NextToken": token}
+    return {"InstanceStatuses": [_status(*one) for one in page], "NextToken": token}
 
 
-def _page(found: Sequence[tuple[Life, Any]], params: Json) -> tuple[Sequence[Any], str | None]:
+def _status(life: Life, seen: str) -> Json:
+    checks = "not-applicable" if seen != "running" else "impaired" if life.impaired else "ok"
+    passed = {"ok": "passed", "impaired": "failed"}
+    details = [{"Name": "reachability", "Status": passed[checks]}] if checks in passed else []
+    return {
+        "InstanceId": life.id,
+        "AvailabilityZone": life.pool[0],
+        "InstanceState": views.state(seen),
+        "InstanceStatus": {"Status": checks, "Details": details},
+        "SystemStatus": {"Status": checks, "Details": details},
+        "Events": list(_events(life)),
+    }
+
+
+def _events(life: Life) -> Iterator[Json]:
+    if life.scheduled is not None:
+        yield {
+            "InstanceEventId": f"instance-event-{life.id[2:]}",
+            "Code": "instance-retirement",
+            "Description": "The instance is running on degraded hardware",
+            "NotBefore": stamp(life.scheduled),
+        }
+
+
+def _page(found: Sequence[Seen], params: Json) -> tuple[Sequence[Seen], str | None]:
     begin = int(params.get("NextToken") or 0)
     end = begin + min(int(params.get("MaxResults") or PAGE), PAGE)
     return found[begin:end], str(end) if end < len(found) else None
@@ -66,54 +88,43 @@ def _page(found: Sequence[tuple[Life, Any]], params: Json) -> tuple[Sequence[Any
 
 def _matching(
     world: World, region: str, ids: Sequence[str], filters: Sequence[Json]
-) -> Iterator[tuple[Life, Any]]:
+) -> Iterator[Seen]:
     lives = world.instances.find(ids) if ids else list(world.instances.lives.values())
     wanted = [(f["Name"], tuple(map(str, f.get("Values") or ()))) for f in filters]
     for life in lives:
         seen = world.instances.seen_state(life)
-        if seen is not None and life.region == region:
-            found = store.instance(region, life.id)
-            if found is not None and all(_fits(life, found, seen, f) for f in wanted):
-                yield life, _as_seen(found, seen)
+        if seen is None or life.region != region:
+            continue
+        if all(_fits(life, seen, name, patterns) for name, patterns in wanted):
+            yield life, seen
 
 
-def _as_seen(found: Any, seen: str) -> Any:
-    if found.state == seen:
-        return found
-    view = copy.copy(found)
-    store.set_state(view, seen)
-    return view
-
-
-def _fits(life: Life, found: Any, seen: str, wanted: tuple[str, tuple[str, ...]]) -> bool:
-    name, patterns = wanted
+def _fits(life: Life, seen: str, name: str, patterns: Sequence[str]) -> bool:
     if name.startswith("tag:"):
-        values = {store.tags_of(found).get(name[4:])} - {None}
+        values = [store.tags_of(life.stored).get(name[4:])]
     elif name == "tag-key":
-        values = set(store.tags_of(found))
+        values = [*store.tags_of(life.stored)]
+    elif name in _FACTS:
+        values = [_FACTS[name](life, seen)]
     else:
-        values = {_facts(life, found, seen).get(name)}
-        if values == {None}:
-            raise AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
-    return any(fnmatch.fnmatchcase(str(v), p) for v in values for p in patterns)
+        raise AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
+    return any(fnmatch.fnmatchcase(v, p) for v in values if v is not None for p in patterns)
 
 
-def _facts(life: Life, found: Any, seen: str) -> Mapping[str, str]:
-    zone, instance_type, capacity_type = life.pool
-    return {
-        "instance-state-name": seen,
-        "instance-state-code": str(store.STATE_CODES[seen]),
-        "instance-id": life.id,
-        "instance-type": instance_type,
-        "availability-zone": zone,
-        "instance-lifecycle": "spot" if capacity_type == "spot" else "scheduled",
-        "client-token": life.client_token,
-        "spot-instance-request-id": life.spot_request_id,
-        "image-id": str(found.image_id),
-        "subnet-id": str(found.subnet_id),
-        "vpc-id": str(found.vpc_id),
-        "private-dns-name": str(found.private_dns_name),
-        "private-ip-address": str(found.private_ip),
-        "reservation-id": life.reservation_id,
-        "placement-group-name": str(found.placement.group_name),
-    }
+_FACTS: Mapping[str, Callable[[Life, str], str]] = {
+    "instance-state-name": lambda _, seen: seen,
+    "instance-state-code": lambda _, seen: str(store.STATE_CODES[seen]),
+    "instance-id": lambda life, _: life.id,
+    "instance-type": lambda life, _: life.pool[1],
+    "availability-zone": lambda life, _: life.pool[0],
+    "instance-lifecycle": lambda life, _: "spot" if life.pool[2] == "spot" else "",
+    "client-token": lambda life, _: life.client_token,
+    "spot-instance-request-id": lambda life, _: life.spot_request_id,
+    "image-id": lambda life, _: life.machine.image_id,
+    "subnet-id": lambda life, _: life.machine.subnet_id,
+    "vpc-id": lambda life, _: str(life.stored.vpc_id),
+    "private-dns-name": lambda life, _: str(life.stored.private_dns_name),
+    "private-ip-address": lambda life, _: str(life.stored.private_ip),
+    "reservation-id": lambda life, _: life.reservation_id,
+    "placement-group-name": lambda life, _: str(life.machine.placement.get("GroupName") or ""),
+}

@@ -27,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 Start = Callable[..., Any]
 Answer = tuple[str, list[tuple[str, str]], bytes]
+CONSTANT = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings")
 XML_SERVICES = ("ec2", "sts", "iam", "s3", "cloudformation", "autoscaling")
 _CODE = re.compile(rb"<Code>([^<]+)</Code>|\"__type\":\s*\"(?:[^\"#]*#)?([^\"]+)\"")
 
@@ -40,6 +41,7 @@ class Front:
 
     def __init__(self, world: World, faults: Faults, control: Control, moto: Any) -> None:
         self._world, self._faults, self._control, self._moto = world, faults, control, moto
+        self._constant: dict[tuple[str, str, str], Answer] = {}
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         """WSGI."""
@@ -94,6 +96,16 @@ class Front:
             return self._ask_moto(call, environ)
 
     def _ask_moto(self, call: Call, environ: Environ) -> Answer:
+        """moto's answer; what cannot change is asked for once, as it takes seconds."""
+        key = (call.action, call.region, json.dumps(call.params, sort_keys=True))
+        if key in self._constant:
+            return self._constant[key]
+        answer = self._moto_answer(call, environ)
+        if call.action in CONSTANT and answer[0].startswith("2"):
+            self._constant[key] = answer
+        return answer
+
+    def _moto_answer(self, call: Call, environ: Environ) -> Answer:
         try:
             return _collect(self._moto, environ)
         except Exception:

@@ -49,6 +49,8 @@ class Life:
     id: str
     region: str
     pool: PoolKey
+    stored: Any
+    """moto's object."""
     machine: store.Machine
     launched_at: float
     client_token: str
@@ -62,6 +64,11 @@ class Life:
     """Number of the last change of any instance that was one of this."""
     habit: Habit = field(default_factory=Habit)
     interrupted_at: float | None = None
+    scheduled: float | None = None
+    """When a scheduled change begins."""
+    impaired: bool = False
+    reason: str = ""
+    """Code of why it ended."""
     history: list[tuple[float, str]] = field(default_factory=list)
 
     @property
@@ -98,15 +105,16 @@ class Instances:
         """Begin lives; capacity was taken before. Raises AwsError."""
         now = self._world.now()
         try:
-            ids = store.launch(region, machine, count, now)
+            made = store.launch(region, machine, count, now)
         except AwsError:
             self._world.market.give_back(candidate.pool, count)
             raise
         reservation_id = self._world.new_id("r")
-        for instance_id in ids:
+        for stored in made:
             self._begin(
                 Life(
-                    id=instance_id,
+                    id=str(stored.id),
+                    stored=stored,
                     region=region,
                     pool=candidate.pool,
                     machine=machine,
@@ -117,7 +125,7 @@ class Instances:
                     habit=self.habits.pop(0) if self.habits else Habit(),
                 )
             )
-        return ids
+        return [str(stored.id) for stored in made]
 
     def find(self, instance_ids: Sequence[str]) -> list[Life]:
         """Lives that can be seen by now. Raises AwsError naming those that cannot."""
@@ -144,7 +152,8 @@ class Instances:
         """Begin the end of those that have not ended."""
         for life in lives:
             if life.live:
-                self._becomes(life, "shutting-down", REASONS[reason])
+                life.reason = reason
+                self._becomes(life, "shutting-down")
                 self._world.market.give_back(life.pool)
                 self._world.timeline.after(self._shutdown(life), partial(self._end, life))
 
@@ -158,8 +167,6 @@ class Instances:
         self.lives[life.id] = life
         if life.pool[2] == "spot":
             life.spot_request_id = world.new_id("sir")
-        found = store.instance(life.region, life.id)
-        found.spot_instance_request_id = life.spot_request_id or None
         self._changed(life)
         world.tell_state(life)
         boot = _draw(rng, figures.boot_seconds, figures.boot_sigma)
@@ -211,17 +218,17 @@ class Instances:
         return _draw(rng, self._world.parameters.shutdown_seconds, 0.4)
 
     def _end(self, life: Life) -> None:
-        store.end(store.instance(life.region, life.id))
+        store.end(life.stored)
         life.history.append((self._world.now(), "terminated"))
         self._changed(life)
         self._world.tell_state(life)
         shown = self._world.parameters.terminated_shown_seconds
         self._world.timeline.after(shown, lambda: store.forget(life.region, life.id))
 
-    def _becomes(self, life: Life, state: str, reason: str = "") -> None:
+    def _becomes(self, life: Life, state: str) -> None:
         life.history.append((self._world.now(), state))
         self._changed(life)
-        store.set_state(store.instance(life.region, life.id), state, reason)
+        store.set_state(life.stored, state)
         self._world.tell_state(life)
 
 

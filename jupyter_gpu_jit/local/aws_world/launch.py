@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import store
+from . import store, views
 from .candidates import Resolver
 from .errors import AwsError
 from .fleet import Candidate, Outcome, Wish, fulfil
@@ -215,9 +215,9 @@ def _run(world: World, region: str, params: Json) -> Json:
         code = outcome.refused[0][1]
         raise AwsError(code, candidate.explanation or explain(code, candidate.pool))
     ids = _launch(world, region, params, candidate, int(outcome.units))
-    rows = [store.instance(region, instance_id) for instance_id in ids]
+    lives = [world.instances.lives[instance_id] for instance_id in ids]
     return {
-        "ReservationId": world.instances.lives[ids[0]].reservation_id,
+        "ReservationId": lives[0].reservation_id,
         "OwnerId": ACCOUNT,
-        "Instances": rows,
+        "Instances": [views.instance(life, life.state) for life in lives],
     }

@@ -102,6 +102,7 @@ def state_change(world: World, life: Life, state: str = "") -> None:
 
 def health(world: World, life: Life, code: str, starts_in_seconds: float) -> None:
     """A scheduled change, as AWS Health tells it."""
+    life.scheduled = world.now() + starts_in_seconds
     detail = {
         "eventArn": f"arn:aws:health:{life.region}::event/EC2/{code}/{life.id}",
         "service": "EC2",

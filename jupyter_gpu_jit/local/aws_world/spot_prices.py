@@ -58,13 +58,12 @@ def _wanted(params: Json) -> dict[str, tuple[str, ...]]:
 
 
 def _pools(world: World, region: str, wanted: dict[str, tuple[str, ...]]) -> Iterator[PoolKey]:
-    for zone, name in sorted(world.offered(region)):
+    for zone, name in world.sold_as_spot(region):
         if wanted["type"] and name not in wanted["type"]:
             continue
         if wanted["zone"] and zone not in wanted["zone"]:
             continue
-        if "spot" in store.instance_type(name).get("SupportedUsageClasses", ()):
-            yield zone, name, "spot"
+        yield zone, name, "spot"
 
 
 def _seconds(value: Any, otherwise: float) -> float:

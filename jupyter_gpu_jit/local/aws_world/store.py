@@ -21,7 +21,7 @@ from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
-from moto.ec2.models.instances import InstanceState, StateReason
+from moto.ec2.models.instances import InstanceState
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_iam_instance_profiles
 from moto.events.models import events_backends
@@ -83,13 +83,37 @@ def install(actions: Mapping[str, Handler]) -> None:
         setattr(EC2Response, name, _method(handler))
 
 
+def guard(checks: Mapping[str, Callable[[str, Json], None]]) -> None:
+    """EC2 actions that stay moto's but are looked at first; a check raises AwsError."""
+    for name, check in checks.items():
+        original = _ORIGINALS.setdefault(name, getattr(EC2Response, name))
+        setattr(EC2Response, name, _guarded(original, check))
+
+
+_ORIGINALS: dict[str, Any] = {}
+
+
+def _guarded(original: Any, check: Callable[[str, Json], None]) -> Callable[[Any], Any]:
+    def answer(response: Any) -> Any:
+        try:
+            check(response.region, _plain(response))
+        except AwsError as error:
+            raise EC2ClientError(error.code, error.message) from error
+        return original(response)
+
+    return answer
+
+
+def _plain(response: Any) -> Json:
+    params = response.params
+    return dict(params.original_dict() if hasattr(params, "original_dict") else params)
+
+
 def _method(handler: Handler) -> Callable[[Any], ActionResult]:
     def answer(response: Any) -> ActionResult:
-        params = response.params
-        plain = params.original_dict() if hasattr(params, "original_dict") else dict(params)
         response.error_on_dryrun()
         try:
-            return ActionResult(handler(response.region, plain))
+            return ActionResult(handler(response.region, _plain(response)))
         except AwsError as error:
             raise EC2ClientError(error.code, error.message) from error
 
@@ -111,9 +135,10 @@ def offered(region: str) -> frozenset[tuple[str, str]]:
     return frozenset((row["Location"], row["InstanceType"]) for row in rows)
 
 
-def instance_type(name: str) -> Json:
+def instance_type(name: str) -> Mapping[str, Any]:
     """AWS's own description of a type, {} when there is none."""
-    return dict(INSTANCE_TYPES.get(name, {}))
+    found: Mapping[str, Any] = INSTANCE_TYPES.get(name, {})
+    return found
 
 
 def zones(region: str) -> dict[str, str]:
@@ -175,15 +200,15 @@ def utc(moment: datetime) -> datetime:
 # --- instances ---------------------------------------------------------------------------------
 
 
-def launch(region: str, machine: Machine, count: int, moment: float) -> list[str]:
-    """Make instances, pending; their ids. Raises AwsError."""
+def launch(region: str, machine: Machine, count: int, moment: float) -> list[Any]:
+    """Make instances, pending; moto's objects. Raises AwsError."""
     try:
         reservation = _ec2(region).run_instances(**_arguments(region, machine, count))
     except ServiceException as error:
         raise AwsError(str(error.code), str(error.message)) from error
     for instance in reservation.instances:
         _dress(region, instance, machine, moment)
-    return [str(instance.id) for instance in reservation.instances]
+    return list(reservation.instances)
 
 
 def _arguments(region: str, machine: Machine, count: int) -> Json:
@@ -255,25 +280,14 @@ def _dress_disks(region: str, instance: Any, machine: Machine) -> None:
                 setattr(volume, name, int(speeds[device][key]))
 
 
-def instance(region: str, instance_id: str) -> Any:
-    """moto's instance, for its serialiser; None when it is not there."""
-    return _ec2(region).get_instance_by_id(instance_id)
-
-
-def set_state(found: Any, state: str, reason: str = "") -> None:
-    """Pending, running or shutting-down."""
+def set_state(found: Any, state: str) -> None:
+    """Pending, running or shutting-down, for what else moto asks of an instance."""
     found._state = InstanceState(state, STATE_CODES[state])
-    if reason:
-        found.state_reason = StateReason(reason, reason.partition(":")[0])
-        found._reason = reason
 
 
 def end(found: Any) -> None:
     """Terminated: volumes and addresses are given back."""
-    reason, text = found.state_reason, found._reason
     found.terminate()
-    if reason.code:
-        found.state_reason, found._reason = reason, text
 
 
 def forget(region: str, instance_id: str) -> None:
@@ -287,7 +301,8 @@ def forget(region: str, instance_id: str) -> None:
 
 def tags_of(found: Any) -> dict[str, str]:
     """Tags of an instance as they are now."""
-    return {tag["key"]: tag["value"] for tag in found.get_tags()}
+    # Not get_tags: it walks over the tags of everything.
+    return {str(key): str(value) for key, value in found.ec2_backend.tags[found.id].items()}
 
 
 # --- events, and things that are there from the start ------------------------------------------

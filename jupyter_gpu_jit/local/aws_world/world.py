@@ -33,6 +33,7 @@ class World:
         self.timeline = timeline
         self._given = parameters
         self._offered: dict[str, frozenset[tuple[str, str]]] = {}
+        self._spot: dict[str, list[tuple[str, str]]] = {}
         self.restart(seed)
 
     def restart(self, seed: int, start: float | None = None) -> None:
@@ -54,6 +55,7 @@ class World:
             self.prices = Prices(self.parameters, self.rng, self.vcpus, began)
             self.instances = Instances(self)
             self.market.on_new_pool = Weather(self).begin
+            self.log("began", {"seed": seed})
 
     def change(self, values: Json) -> None:
         """Other parameters from now on. Raises ValueError."""
@@ -87,6 +89,16 @@ class World:
         if region not in self._offered:
             self._offered[region] = store.offered(region)
         return self._offered[region]
+
+    def sold_as_spot(self, region: str) -> list[tuple[str, str]]:
+        """(zone, type) of all that is sold as Spot, sorted."""
+        if region not in self._spot:
+            self._spot[region] = sorted(
+                (zone, name)
+                for zone, name in self.offered(region)
+                if "spot" in store.instance_type(name).get("SupportedUsageClasses", ())
+            )
+        return self._spot[region]
 
     def vcpus(self, instance_type: str) -> int:
         """vCPUs of a type; 0 when there is none."""

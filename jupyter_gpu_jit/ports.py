@@ -42,6 +42,7 @@ CLAIMS = Kind("gpu-jit.io", "v1alpha1", "gpunodeclaims", "GpuNodeClaim", False)
 VOLUME_CLAIMS = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True)
 VOLUMES = Kind("", "v1", "persistentvolumes", "PersistentVolume", False)
 STORAGE_CLASSES = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", False)
+VOLUME_ATTACHMENTS = Kind("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", False)
 
 
 @dataclass(frozen=True, slots=True)

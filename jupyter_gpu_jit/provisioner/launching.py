@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from ..core import wire
 from ..core.model import LaunchBatch, NodeClaim, Offering
 from ..core.requirements import CapacityType
-from ..errors import CapacityError, Rejected
-from ..ports import Cloud, Instance, LaunchRequest, LaunchResult, PlacementGroup
+from ..errors import CapacityError, Rejected, TransientError
+from ..ports import Cloud, Instance, LaunchFailure, LaunchRequest, LaunchResult, PlacementGroup
 from .claims import ClaimWriter
 from .settings import Settings
 from .state import ClusterState
@@ -46,9 +46,22 @@ class Launching:
             await self._give_up(members)
             return
         await self._mark_started(members)
-        result = await self._send(batch, members[0])
+        try:
+            result = await self._send(batch, members[0])
+        except TransientError:
+            if not self._is_too_late(members):
+                raise
+            # Should there be instances after all, nobody waits for them: collection ends them.
+            result = _no_answer(members[0])
         self._remember(result)
         await self._write_back(batch, result)
+
+    def _is_too_late(self, members: Sequence[NodeClaim]) -> bool:
+        """Whether the cloud has had its time to answer: whoever waits is planned anew."""
+        asked = (self._state.claims.get(claim.name) for claim in members)
+        begun = [c.since for m in asked if m and (c := m.condition(wire.LAUNCHED))]
+        limit = self._settings.launch_deadline_seconds
+        return bool(begun) and self._claims.now() - min(begun) > limit
 
     async def _give_up(self, members: Sequence[NodeClaim]) -> None:
         """Nothing was asked of the cloud yet: drop the fragments, and plan again."""
@@ -136,6 +149,15 @@ class Launching:
 def _placement_group(claim: NodeClaim) -> PlacementGroup | None:
     name, strategy = claim.terms.placement_group, claim.terms.placement_strategy
     return PlacementGroup(name=name, strategy=strategy) if name else None
+
+
+def _no_answer(claim: NodeClaim) -> LaunchResult:
+    said = LaunchFailure(
+        offering=claim.offerings[0],
+        code="LaunchTooLong",
+        message="The cloud did not answer in time.",
+    )
+    return LaunchResult(instances=(), failures=(said,))
 
 
 def _sold(instance: Instance) -> Offering:

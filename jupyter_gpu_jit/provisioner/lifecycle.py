@@ -18,6 +18,7 @@ from ..core.requirements import CapacityType
 from ..errors import NotFound
 from ..ports import NODES, PODS, Clock, Cloud, Cluster
 from .claims import ClaimWriter
+from .detaching import Detaching
 from .settings import Settings
 from .state import ClusterState
 
@@ -49,6 +50,7 @@ class Lifecycle:
         self._state = state
         self._claims = claims
         self._settings = settings
+        self._detaching = Detaching(cluster, clock, claims=claims, settings=settings)
         self._poll_at: dict[str, float] = {}
         self._polls: dict[str, int] = {}
         self._asked: set[str] = set()
@@ -189,10 +191,12 @@ class Lifecycle:
         if now < self._poll_at.get(claim.name, 0.0):
             return self._poll_at[claim.name]
         if not await self._instance_gone(claim, node):
-            if node is None or not await self._occupied(node, claim):
+            if node is None or await self._may_go(node, claim):
                 self._state.check_settled()
                 self._asked.add(claim.name)
                 await self._cloud.terminate([instance_id(claim.provider_id)])
+            return self._look_again(claim, now)
+        if node is not None and not await self._detaching.is_done(node, dead=True):
             return self._look_again(claim, now)
         self._works_since.pop(claim.name, None)
         self._poll_at.pop(claim.name, None)
@@ -217,6 +221,11 @@ class Lifecycle:
             return await self._claims.patch_node(node, {"spec": {"unschedulable": True}})
         except NotFound:
             return None
+
+    async def _may_go(self, node: Node, claim: NodeClaim) -> bool:
+        """Whether neither a session nor a volume is left on it."""
+        occupied = await self._occupied(node, claim)
+        return not occupied and await self._detaching.is_done(node, dead=False)
 
     async def _occupied(self, node: Node, claim: NodeClaim) -> bool:
         """Whether a session is there or on its way, as the API server, not the cache, has it."""

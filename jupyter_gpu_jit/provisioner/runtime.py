@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from .state import ClusterState
 from .status import StatusWriter
 from .stuck import Stuck
 from .tasks import KeyedTasks
+from .topology import LOOK_SECONDS, Topology
 
 log = logging.getLogger(__name__)
 __all__ = ["Provisioner", "Settings"]
@@ -118,7 +119,11 @@ class Provisioner:
             group.create_task(parts.state.run(), name="state")
             await parts.state.wait_synced()
             group.create_task(self._passes(parts, alarm), name="passes")
-            group.create_task(self._collect(parts), name="collection")
+            every = self._settings.collect_interval_seconds
+            looks = (("collection", every, parts.collection.collect),
+                     ("topology", LOOK_SECONDS, parts.topology.look))  # fmt: skip
+            for name, seconds, look in looks:
+                group.create_task(self._regularly(name, seconds, look), name=name)
             if self._notices is not None:
                 ears = Listening(self._notices, self._clock, hear=parts.interruption.hear)
                 group.create_task(ears.run(), name="notices")
@@ -149,13 +154,15 @@ class Provisioner:
         ]
         return [time for time in times if time is not None]
 
-    async def _collect(self, parts: _Parts) -> None:
+    async def _regularly(
+        self, name: str, seconds: float, look: Callable[[], Awaitable[None]]
+    ) -> None:
         while True:
-            await self._clock.sleep(self._settings.collect_interval_seconds)
+            await self._clock.sleep(seconds)
             try:
-                await parts.collection.collect()
+                await look()
             except (TransientError, Rejected) as error:
-                log.warning("collection put off", extra={"reason": error.reason})
+                log.warning("look put off", extra={"look": name, "reason": error.reason})
 
 
 class _Parts:
@@ -189,6 +196,7 @@ class _Parts:
         self.launching = Launching(cloud, claims=writer, **shared)
         self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **shared)
         self.collection = Collection(cluster, cloud, clock, claims=writer, **shared)
+        self.topology = Topology(cloud, state=self.state, claims=writer)
         self.stuck = Stuck(cluster, clock, **shared)
         self.interruption = Interruption(
             cluster, clock, claims=writer, status=status, stuck=self.stuck, meter=meter, **shared

@@ -50,6 +50,8 @@ class Settings:
     dry_seconds: float = 180.0
     interruption: Rules = field(default_factory=Rules)
     drain_once_replaced: bool = False
+    launch_deadline_seconds: float = 300.0
+    detach_deadline_seconds: float = 360.0
     prices_age_seconds: float = 60.0
     max_usd_per_hour_micro: int | None = None
     vcpu_quotas: Limits = field(default_factory=dict)

@@ -21,6 +21,7 @@ from ..ports import (
     NODES,
     PODS,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
     VOLUME_CLAIMS,
     VOLUMES,
     Kind,
@@ -230,6 +231,7 @@ KNOWN = (
         check=storage.check_volume,
     ),
     Rules(kind=STORAGE_CLASSES, prepare=storage.prepare_class, check=storage.check_class),
+    Rules(kind=VOLUME_ATTACHMENTS, has_status=True),
 )
 """The kinds a new cluster serves."""
 

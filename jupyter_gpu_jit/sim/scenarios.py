@@ -230,10 +230,10 @@ async def spot_storm(world: World) -> None:
     everybody = [world.hub.start(f"user{number:02d}", T4) for number in range(STORM_NODES)]
     await world.hub.ready(*everybody, seconds=PATIENCE_SECONDS)
     taken = [i for i in world.cloud.live() if i.zone == best.zone and i.capacity_type == "spot"]
+    names = {world.node_name(instance.id) for instance in taken}
     for instance in taken:
         world.interrupt(instance.id)
         await world.clock.sleep(STORM_SECONDS / len(taken))
-    names = {world.node_name(instance.id) for instance in taken}
     struck = [session for session in everybody if session.nodes[-1] in names]
     again = await _starts_again(world, *struck)
     world.cloud.stock(best.key, None)

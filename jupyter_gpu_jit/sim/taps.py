@@ -244,7 +244,10 @@ class Freshness:
         return self._clock.now() - opened_at > STARTED_WITHIN_SECONDS
 
     def behind_seconds(self) -> float:
-        """Age of the oldest cache; one with an open watch is of now."""
+        """Age of the oldest cache; one with an open watch is of now.
+
+        What was never watched is no cache: it is looked at afresh when it is needed.
+        """
         now = self._clock.now()
-        ages = [now - at for kind, at in self._heard_at.items() if not self._open.get(kind)]
+        ages = [now - at for kind, at in self._heard_at.items() if self._open.get(kind) == 0]
         return max(ages, default=0.0)

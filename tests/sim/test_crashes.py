@@ -89,6 +89,9 @@ class Wrapped:
     async def terminate(self, instance_ids):
         await self.inner.terminate(instance_ids)
 
+    async def network_nodes(self, instance_ids):
+        return await self.inner.network_nodes(instance_ids)
+
 
 class NoToken(Wrapped):
     """Each launch gets a token of its own: a repeated one launches again."""

@@ -87,6 +87,11 @@ class AwsCalls:
             if not token:
                 return
 
+    def regions(self) -> list[str]:
+        """The regions that boto3 knows."""
+        found: list[str] = self._session.get_available_regions("ec2")
+        return found
+
     def _note(self, service: str, error: Exception) -> None:
         if isinstance(error, Unavailable) and error.reason != "Throttled":
             self.pace.failed(service)

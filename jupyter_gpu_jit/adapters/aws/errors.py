@@ -69,6 +69,16 @@ _LONGEST = 1000
 """Characters of what AWS says that are kept: it may name many ids (ec2.py looks for them)."""
 _PERFORM = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)")
 _CLASSES = {"g-vt": "G and VT", "p": "P", "p5": "P5 and newer"}
+_ABSENT = (
+    "NotFound",
+    "NotFoundException",
+    "NonExistentQueue",
+    "QueueDoesNotExist",
+    "NoSuchEntity",
+    "NoSuchEntityException",
+)
+_PREFIXES = {"service-quotas": "servicequotas"}
+_RIGHTS = {"DeleteMessageBatch": "DeleteMessage"}
 _UNREACHABLE = (
     boto.ConnectionError,
     boto.HTTPClientError,
@@ -117,15 +127,20 @@ def _of_answer(error: boto.ClientError, service: str, action: str) -> GpuJitErro
             "of this process and its trust policy.",
             reason="BadCredentials",
         )
-    if code.endswith(("NotFound", "NotFoundException", "NonExistentQueue", "QueueDoesNotExist")):
+    if code.endswith(_ABSENT):
         return NotFound(f"{service}:{action}: {said}"[:_LONGEST], reason=code)
     return Rejected(f"AWS refused {service}:{action} ({code}): {said}"[:_LONGEST], reason=code)
+
+
+def permission(service: str, action: str) -> str:
+    """What IAM calls the right to that call."""
+    return f"{_PREFIXES.get(service, service)}:{_RIGHTS.get(action, action)}"
 
 
 def missing_permission(service: str, action: str, said: str) -> str:
     """The sentence that names the permission, which may be another than that of the call."""
     found = _PERFORM.search(said)
-    name = found[1] if found else f"{service}:{action}"
+    name = found[1] if found else permission(service, action)
     return (
         f"The role of this process lacks the permission {name}: add it "
         "(hub_config/aws/provisioner.yaml has all that are needed)."
@@ -139,7 +154,7 @@ def sentence(code: str, said: str, offering: Offering) -> str:
     if code in QUOTA:
         counted = vcpu_class(offering.instance_type, offering.capacity_type)
         return (
-            f"Your cluster has no {kind} quota left for {_CLASSES.get(counted, counted)} instances:"
+            f"Your cluster has no {kind} quota left for {class_name(counted)} instances:"
             " ask your admin to have it raised."
         )
     if code in NO_CAPACITY:
@@ -160,6 +175,11 @@ def sentence(code: str, said: str, offering: Offering) -> str:
     if code in DENIED:
         return missing_permission("ec2", "RunInstances", said)
     return f"AWS refused {what} ({code}): {said}"[:300]
+
+
+def class_name(vcpu_class: str) -> str:
+    """A class of instances as people say it."""
+    return _CLASSES.get(vcpu_class, vcpu_class)
 
 
 def _answer(error: boto.ClientError) -> dict[str, Any]:

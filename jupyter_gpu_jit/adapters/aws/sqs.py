@@ -16,6 +16,7 @@ from ...errors import NotFound, Rejected
 from ...ports import Notice
 from .calls import LONG_POLL_SECONDS, AwsCalls
 from .events import Unreadable, notices_of, read_event
+from .settings import AwsSettings
 
 log = logging.getLogger(__name__)
 MOST_AT_ONCE = 10
@@ -103,21 +104,22 @@ class SqsNotices:
         try:
             return await self._calls.call("sqs", action, QueueUrl=url, **parameters)
         except NotFound as error:
-            raise self._missing() from error
+            raise no_queue(self._calls.settings) from error
 
     async def _find(self) -> str:
         name = self._calls.settings.queue
         try:
             answer = await self._calls.call("sqs", "GetQueueUrl", QueueName=name)
         except NotFound as error:
-            raise self._missing() from error
+            raise no_queue(self._calls.settings) from error
         self._url = str(answer["QueueUrl"])
         return self._url
 
-    def _missing(self) -> Rejected:
-        settings = self._calls.settings
-        return Rejected(
-            f"There is no queue {settings.queue} in {settings.region}: create the stack of "
-            "hub_config/aws/provisioner.yaml, or name the queue that you made.",
-            reason="NoQueue",
-        )
+
+def no_queue(settings: AwsSettings) -> Rejected:
+    """The queue that the settings name is not there."""
+    return Rejected(
+        f"There is no queue {settings.queue} in {settings.region}: create the stack of "
+        "hub_config/aws/provisioner.yaml, or name the queue that you made.",
+        reason="NoQueue",
+    )

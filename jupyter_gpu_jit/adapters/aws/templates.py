@@ -63,7 +63,6 @@ def template(
         "ImageId": image,
         "UserData": user_data(facts, boot),
         "InstanceInitiatedShutdownBehavior": "terminate",
-        "EbsOptimized": True,
         "MetadataOptions": {
             "HttpEndpoint": "enabled",
             "HttpTokens": "required",

@@ -39,7 +39,21 @@ async def _plan() -> Sequence[Row]:
     return measure(catalogues, Counts(), _say)
 
 
-BENCHES: Mapping[str, Callable[[], Awaitable[Sequence[Row]]]] = {"plan": _plan, "start": _start}
+async def _launch() -> Sequence[Row]:
+    needs_extra("kubernetes", "provisioner")
+    needs_extra("moto", "aws-world")
+    from .bench.aws import aws_stage
+    from .bench.launch import Counts, measure
+
+    async with aws_stage(_say) as stage:
+        return await measure(stage, Counts(), _say)
+
+
+BENCHES: Mapping[str, Callable[[], Awaitable[Sequence[Row]]]] = {
+    "launch": _launch,
+    "plan": _plan,
+    "start": _start,
+}
 
 
 def run(name: str) -> list[Row]:

@@ -62,10 +62,11 @@ async def _provision(orders: dict[str, Any]) -> None:
             stack.push_async_callback(part.close)
         provisioner = Provisioner(own, cloud, clock, ids=ids, settings=settings)
         stack.push_async_callback(provisioner.resign)
-        await _until_told(provisioner)
+        await until_told(provisioner)
 
 
-async def _until_told(provisioner: Provisioner) -> None:
+async def until_told(provisioner: Provisioner) -> None:
+    """Run it until standard input is closed."""
     told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     running = asyncio.create_task(provisioner.run())
     await asyncio.wait((told, running), return_when=asyncio.FIRST_COMPLETED)

@@ -33,14 +33,22 @@ class RealStage:
     namespace: str
     _plane: ControlPlane
 
+    @property
+    def address(self) -> dict[str, str]:
+        """Where the API server is, and the file of its CA."""
+        return {"server": self._plane.server, "ca_file": str(self._plane.ca_file)}
+
+    async def own_token(self, account: str) -> str:
+        """A token of a service account, with the rights that are shipped for it."""
+        return await self._plane.service_account_token(account, NAMESPACE)
+
     @asynccontextmanager
     async def provisioner(self, empty_grace_seconds: float) -> AsyncIterator[None]:
         """With the rights of its own service account."""
         orders = {
-            "server": self._plane.server,
-            "ca_file": str(self._plane.ca_file),
+            **self.address,
             "admin": self._plane.admin_token,
-            "own": await self._plane.service_account_token(ACCOUNT, NAMESPACE),
+            "own": await self.own_token(ACCOUNT),
             "namespace": self.namespace,
             "empty_grace_seconds": empty_grace_seconds,
         }
@@ -53,17 +61,18 @@ class RealStage:
             yield
         finally:
             process.stdin.close()
-            await _ended(process)
+            await ended(process)
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def ended(process: asyncio.subprocess.Process, also: int = 0) -> None:
+    """Wait for its end. Raises Defect when its status is neither 0 nor ``also``."""
     try:
         async with asyncio.timeout(GRACE_SECONDS):
             status = await process.wait()
     except TimeoutError:
         process.kill()
         status = await process.wait()
-    if status:
+    if status not in (0, also):
         raise Defect(f"The provisioner ended with status {status}.")
 
 

@@ -6,7 +6,6 @@ Used by start.py in a process that does nothing else, so that no stamp waits for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core import wire
-from ...errors import Expired
+from ...errors import Expired, Unavailable
 from ...ports import CLAIMS, NODES, PODS, Cluster, Json, Kind
 
 Condition = Callable[[], bool]
+AGAIN_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -49,14 +49,17 @@ class Watching:
         """Keep up with one kind, for ever."""
         version = ""
         while True:
-            with contextlib.suppress(Expired):
+            try:
                 if not version:
                     version = await self._list(kind)
                 async for event in self.cluster.watch(kind, resource_version=version):
                     version = event.object["metadata"]["resourceVersion"]
                     self._take(kind, event.type, event.object)
-                continue
-            version = ""
+            except Expired:
+                version = ""
+            except Unavailable:
+                # A kind that was defined a moment ago is not served everywhere yet.
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _list(self, kind: Kind) -> str:
         listing = await self.cluster.list(kind)

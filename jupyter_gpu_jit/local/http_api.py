@@ -19,7 +19,15 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import Expired, GpuJitError, Rejected, Unavailable, UserError
-from ..ports import PODS, STORAGE_CLASSES, VOLUME_CLAIMS, VOLUMES, Kind, WatchEvent
+from ..ports import (
+    PODS,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+    VOLUME_CLAIMS,
+    VOLUMES,
+    Kind,
+    WatchEvent,
+)
 from ..sim.cluster import MemoryCluster
 from .http_discovery import describe
 from .http_status import failure, status_of, success
@@ -33,7 +41,7 @@ BODY_LIMIT_BYTES = 3 << 20
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 _TRUE = ("true", "1", "t", "T", "True", "TRUE")
-_RETURNS_OBJECT_ON_DELETE = (PODS, VOLUME_CLAIMS, VOLUMES, STORAGE_CLASSES)
+_RETURNS_OBJECT_ON_DELETE = (PODS, VOLUME_CLAIMS, VOLUMES, STORAGE_CLASSES, VOLUME_ATTACHMENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""Volume claims, volumes and storage classes, as far as the planner reads them."""
+"""Volume claims, volumes, their classes and attachments, as far as the provisioner reads them."""
 
 import pytest
 from worlds import eventually
 
 from jupyter_gpu_jit.errors import NotFound, Rejected
-from jupyter_gpu_jit.ports import STORAGE_CLASSES, VOLUME_CLAIMS, VOLUMES
+from jupyter_gpu_jit.ports import STORAGE_CLASSES, VOLUME_ATTACHMENTS, VOLUME_CLAIMS, VOLUMES
 
 GIB = {"storage": "1Gi"}
 ZONE_A = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["us-east-1a"]}
@@ -50,6 +50,11 @@ class Storage:
     async def kind(self, **body):
         return await self.create(STORAGE_CLASSES, {"provisioner": "ebs.csi.aws.com", **body})
 
+    async def attachment(self, **body):
+        source = {"persistentVolumeName": f"pv-{self.world.namespace}"}
+        spec = {"attacher": "ebs.csi.aws.com", "nodeName": "contract-node", "source": source}
+        return await self.create(VOLUME_ATTACHMENTS, {"spec": spec, **body})
+
     async def patch(self, kind, made, patch, **how):
         name = made["metadata"]["name"]
         return await self.cluster.patch(kind, name, patch, **self.where(kind), **how)
@@ -58,7 +63,7 @@ class Storage:
         return await self.cluster.get(kind, made["metadata"]["name"], **self.where(kind))
 
     async def clean(self):
-        for kind in (VOLUME_CLAIMS, VOLUMES, STORAGE_CLASSES):
+        for kind in MAKERS:
             for item in (
                 await self.cluster.list(kind, label_selector=self.mine, **self.where(kind))
             ).items:
@@ -156,7 +161,21 @@ async def test_a_class_names_who_makes_its_volumes(storage):
         await storage.kind(provisioner="")
 
 
-MAKERS = {VOLUME_CLAIMS: Storage.claim, VOLUMES: Storage.volume, STORAGE_CLASSES: Storage.kind}
+async def test_a_driver_says_by_the_status_that_a_volume_is_attached(storage):
+    made = await storage.attachment(status={"attached": True})
+    assert not made.get("status", {}).get("attached")
+    done = {"status": {"attached": True}}
+    written = await storage.patch(VOLUME_ATTACHMENTS, made, done, subresource="status")
+    assert written["status"]["attached"]
+    assert written["spec"] == made["spec"]
+
+
+MAKERS = {
+    VOLUME_CLAIMS: Storage.claim,
+    VOLUMES: Storage.volume,
+    STORAGE_CLASSES: Storage.kind,
+    VOLUME_ATTACHMENTS: Storage.attachment,
+}
 
 
 @pytest.mark.parametrize("kind", MAKERS, ids=lambda kind: kind.plural)

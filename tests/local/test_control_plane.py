@@ -166,6 +166,7 @@ OWN = {  # verb and resource, in the namespace
     "provisioner": {
         *(f"{verb} pods" for verb in ("patch", "delete")),
         "create events",
+        *(f"{verb} persistentvolumeclaims" for verb in ("list", "watch")),
         *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "patch")),
     },
     "service": set[str](),
@@ -180,6 +181,9 @@ EVERYWHERE = {  # in every namespace, and of what has none
             for verb in ("list", "watch", "create", "patch", "delete")
         ),
         "patch gpunodeclaims.gpu-jit.io/status",
+        *(f"{verb} persistentvolumes" for verb in ("list", "watch")),
+        *(f"{verb} storageclasses.storage.k8s.io" for verb in ("list", "watch")),
+        "list volumeattachments.storage.k8s.io",
     },
     "service": {f"list {resource}" for resource in ("pods", "nodes", "gpunodeclaims.gpu-jit.io")},
 }

@@ -19,7 +19,7 @@ from ...core.model import InstanceType, Offering
 from ...errors import GpuJitError, NotFound, Rejected
 from ...ports import Instance, LaunchFailure, LaunchRequest, LaunchResult
 from .calls import AwsCalls, Json
-from .errors import DENIED, MISMATCH, NO_SUBNET, OF_OFFERINGS
+from .errors import MISMATCH, NO_SUBNET, OF_OFFERINGS
 from .facts import Facts, FactSource
 from .fleet import (
     GONE,
@@ -221,8 +221,17 @@ class _Fleets:
             sold = {row.offering.key for row in self._rows}
             ours = (i for i in found if (i.instance_type, i.zone, i.capacity_type) in sold)
             return FleetAnswer(instances=tuple(ours), failures=())
-        code = "UnauthorizedOperation" if error.reason == "MissingPermission" else error.reason
-        if code not in OF_OFFERINGS | DENIED:
+        if error.reason == "MissingPermission":
+            failures = [_denied(row.offering, error) for row in self._rows]
+        elif error.reason in OF_OFFERINGS:
+            failures = [failure(row.offering, error.reason) for row in self._rows]
+        else:
             raise error
-        failures = (failure(row.offering, code, error.user_message) for row in self._rows)
         return FleetAnswer(instances=(), failures=tuple(failures))
+
+
+def _denied(offering: Offering, error: GpuJitError) -> LaunchFailure:
+    """The person who waits is told which permission is missing, for their admin."""
+    return LaunchFailure(
+        offering=offering, code="UnauthorizedOperation", message=error.user_message
+    )

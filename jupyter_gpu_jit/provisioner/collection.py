@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..core import wire
 from ..core.model import NodeClaim
 from ..errors import Conflict, NotFound
-from ..ports import CLAIMS, NODES, Clock, Cloud, Cluster, Instance
+from ..ports import CLAIMS, NODES, Clock, Cloud, Cluster, Instance, Meter
+from . import metrics
 from .claims import ClaimWriter
 from .settings import Settings
 from .state import ClusterState
@@ -31,8 +32,10 @@ class Collection:
         *,
         state: ClusterState,
         claims: ClaimWriter,
+        meter: Meter,
         settings: Settings,
     ) -> None:
+        self._meter = meter
         self._cluster = cluster
         self._cloud = cloud
         self._clock = clock
@@ -70,6 +73,7 @@ class Collection:
             self._state.check_settled()
             log.warning("orphans ended", extra={"instances": orphans, "reason": "Orphan"})
             await self._cloud.terminate(orphans)
+            self._meter.count(metrics.LEAKS_ENDED, len(orphans), what="instance")
 
     def _is_ours(self, instance: Instance) -> bool:
         return (
@@ -105,6 +109,7 @@ class Collection:
     async def _delete(self, claim: NodeClaim) -> None:
         try:
             await self._claims.delete(claim, "InstanceGone")
+            self._meter.count(metrics.LEAKS_ENDED, what="claim")
         except Conflict:
             log.info("claim changed meanwhile", extra={"claim": claim.name})
 
@@ -123,3 +128,4 @@ class Collection:
                     )
                 except (NotFound, Conflict):
                     continue
+                self._meter.count(metrics.LEAKS_ENDED, what="node")

@@ -12,10 +12,20 @@ import logging
 from collections.abc import Sequence
 
 from ..core import wire
+from ..core.dry import Scope, key_of
 from ..core.model import LaunchBatch, NodeClaim, Offering
 from ..core.requirements import CapacityType
 from ..errors import CapacityError, Rejected, TransientError
-from ..ports import Cloud, Instance, LaunchFailure, LaunchRequest, LaunchResult, PlacementGroup
+from ..ports import (
+    Cloud,
+    Instance,
+    LaunchFailure,
+    LaunchRequest,
+    LaunchResult,
+    Meter,
+    PlacementGroup,
+)
+from . import metrics
 from .claims import ClaimWriter
 from .settings import Settings
 from .state import ClusterState
@@ -28,8 +38,15 @@ class Launching:
     """Carries out launch batches."""
 
     def __init__(
-        self, cloud: Cloud, *, state: ClusterState, claims: ClaimWriter, settings: Settings
+        self,
+        cloud: Cloud,
+        *,
+        state: ClusterState,
+        claims: ClaimWriter,
+        meter: Meter,
+        settings: Settings,
     ) -> None:
+        self._meter = meter
         self._cloud = cloud
         self._state = state
         self._claims = claims
@@ -102,6 +119,7 @@ class Launching:
         except (CapacityError, Rejected) as error:
             log.warning("launch refused", extra={"claim": claim.name, "reason": error.reason})
             self._state.mark_dry(claim.offerings, error.reason)
+            self._count(claim.offerings[0].capacity_type.value, "failed", error.reason)
             if isinstance(error, Rejected):
                 self._state.note_trouble(f"The cloud refused to launch: {error.user_message}")
             return LaunchResult(instances=())
@@ -110,8 +128,26 @@ class Launching:
         """What was launched is to be had, what was refused is not; told in this order."""
         for instance in result.instances:
             self._state.mark_wet(_sold(instance))
+            self._count(instance.capacity_type, "launched", "")
         for failure in result.failures:
             self._state.mark_dry([failure.offering], failure.code)
+            sold = failure.offering.capacity_type.value
+            self._count(sold, "failed", failure.code)
+            self._count_ice(failure)
+
+    def _count(self, capacity_type: str, outcome: str, code: str) -> None:
+        code = metrics.known(metrics.LAUNCHES, "code", code)
+        self._meter.count(metrics.LAUNCHES, capacity_type=capacity_type, outcome=outcome, code=code)
+
+    def _count_ice(self, failure: LaunchFailure) -> None:
+        key = key_of(failure.offering, failure.code)
+        if key is not None and key.scope is Scope.POOL:
+            self._meter.count(
+                metrics.ICE,
+                capacity_type=key.capacity_type,
+                instance_type=key.name,
+                zone=key.zone,
+            )
 
     async def _write_back(self, batch: LaunchBatch, result: LaunchResult) -> None:
         instances = sorted(result.instances, key=lambda i: i.id)

@@ -16,7 +16,8 @@ from ..core.model import Node, NodeClaim, Offering
 from ..core.quantity import format_time
 from ..core.requirements import CapacityType
 from ..errors import NotFound
-from ..ports import NODES, PODS, Clock, Cloud, Cluster
+from ..ports import NODES, PODS, Clock, Cloud, Cluster, Meter
+from . import metrics
 from .claims import ClaimWriter
 from .detaching import Detaching
 from .settings import Settings
@@ -42,8 +43,10 @@ class Lifecycle:
         *,
         state: ClusterState,
         claims: ClaimWriter,
+        meter: Meter,
         settings: Settings,
     ) -> None:
+        self._meter = meter
         self._cluster = cluster
         self._cloud = cloud
         self._clock = clock
@@ -83,6 +86,7 @@ class Lifecycle:
         if self._usable(node, claim):
             joined.append(self._claims.condition(wire.INITIALISED, True, reason="Initialised"))
         await self._claims.set_status(claim, {"nodeName": node.name}, *joined)
+        self._meter.count(metrics.NODES_CREATED, capacity_type=claim.capacity_type)
         log.info("node registered", extra={"claim": claim.name, "node": node.name})
         return None
 
@@ -175,6 +179,7 @@ class Lifecycle:
         if self._clock.now() < deadline:
             return deadline
         await self._claims.delete(claim, "Empty")
+        self._meter.count(metrics.CONSOLIDATIONS, action="empty")
         return None
 
     # --- ending -------------------------------------------------------------------------------
@@ -206,6 +211,8 @@ class Lifecycle:
         if node is not None:
             await self._remove_node(node)
         await self._claims.drop_finalizer(claim)
+        if claim.provider_id:
+            self._meter.count(metrics.NODES_TERMINATED, capacity_type=claim.capacity_type)
         return None
 
     def _look_again(self, claim: NodeClaim, now: float) -> float:

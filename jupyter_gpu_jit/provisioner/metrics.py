@@ -77,7 +77,9 @@ CLOUD_ACTIONS = (
 )
 """Counted by the cloud's adapter, which knows what one call of the port is made of."""
 
-_STAGES = tuple(stage.value for stage in ORDER if stage is not Stage.READY)
+OFFERING_STATES = ("available", "dry", "sold out")
+# Those after it are the kubelet's and the hub's.
+STAGES = tuple(stage.value for stage in ORDER[: ORDER.index(Stage.INITIALISED)])
 _SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 300, 600, 1800)
 
 
@@ -100,7 +102,7 @@ ALL: tuple[Metric, ...] = (
     _counter(NODES_TERMINATED, "Nodes that are confirmed gone.", capacity_type=CAPACITY_TYPES),
     _histogram(
         SCHEDULING_SECONDS,
-        "From the first sight of a waiting session to its plan being written.",
+        "From looking at who waits to their plan being written and begun.",
         (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     ),
     _counter(
@@ -130,10 +132,10 @@ ALL: tuple[Metric, ...] = (
         instance_type=(),
         zone=(),
     ),
-    _histogram(STAGE_SECONDS, "Time that starts spent in each stage.", _SECONDS, stage=_STAGES),
+    _histogram(STAGE_SECONDS, "Time that starts spent in each stage.", _SECONDS, stage=STAGES),
     _gauge(PRICE_PAID, "What all nodes that run cost together.", capacity_type=CAPACITY_TYPES),
     _gauge(PRICE_ON_DEMAND, "What the same nodes would cost on demand."),
-    _gauge(OFFERINGS, "Offerings in the catalogue.", state=("available", "dry", "sold out")),
+    _gauge(OFFERINGS, "Offerings in the catalogue.", state=OFFERING_STATES),
     _gauge(PRICES_AGE_SECONDS, "Age of the price table that plans are made with."),
     _histogram(QUEUE_AGE_SECONDS, "From what a cloud said to our having heard it.", _SECONDS),
     _counter(CLOUD_CALLS, "Requests sent to the cloud.", action=CLOUD_ACTIONS),

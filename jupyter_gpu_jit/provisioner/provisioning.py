@@ -26,7 +26,8 @@ from ..core.model import (
 from ..core.packing import EMPTY, Warm, solve
 from ..core.quantity import format_time
 from ..errors import Conflict, NotFound
-from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids
+from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids, Meter
+from . import metrics
 from .settings import Settings
 from .state import ClusterState
 from .status import StatusWriter, on_claim, refused, released
@@ -48,8 +49,10 @@ class Provisioning:
         *,
         state: ClusterState,
         status: StatusWriter,
+        meter: Meter,
         settings: Settings,
     ) -> None:
+        self._meter = meter
         self._cluster = cluster
         self._clock = clock
         self._ids = ids
@@ -65,13 +68,14 @@ class Provisioning:
         """
         for pod in self._state.unreadable():
             await self._status.tell_unreadable(pod)
-        snapshot = self._state.snapshot()
+        snapshot, began = self._state.snapshot(), self._clock.now()
         if not snapshot.waiting:
             return None
         sessions = {session.uid: session for session in self._state.sessions()}
         plan = solve(snapshot, self._settings.policy, warm=self._warm)
         self._warm = Warm(patterns=plan.patterns)
         await self._carry_out(plan, sessions)
+        self._meter.observe(metrics.SCHEDULING_SECONDS, self._clock.now() - began)
         if not plan.refused:
             return None
         soon = _HOMELESS_SECONDS if self._state.homeless else self._settings.prices_age_seconds

@@ -15,9 +15,11 @@ from ..core import wire
 from ..core.model import LaunchBatch, NodeClaim
 from ..errors import Rejected, TransientError
 from ..ports import Clock, Cloud, Cluster, Ids, Meter, Notices
+from . import gauges, topology
 from .claims import ClaimWriter
 from .collection import Collection
 from .doubt import DoubtingCluster
+from .gauges import Gauges
 from .interruption import Interruption
 from .launching import Launching
 from .leader import Leader
@@ -31,7 +33,7 @@ from .state import ClusterState
 from .status import StatusWriter
 from .stuck import Stuck
 from .tasks import KeyedTasks
-from .topology import LOOK_SECONDS, Topology
+from .topology import Topology
 
 log = logging.getLogger(__name__)
 __all__ = ["Provisioner", "Settings"]
@@ -121,7 +123,8 @@ class Provisioner:
             group.create_task(self._passes(parts, alarm), name="passes")
             every = self._settings.collect_interval_seconds
             looks = (("collection", every, parts.collection.collect),
-                     ("topology", LOOK_SECONDS, parts.topology.look))  # fmt: skip
+                     ("gauges", gauges.LOOK_SECONDS, parts.gauges.look),
+                     ("topology", topology.LOOK_SECONDS, parts.topology.look))  # fmt: skip
             for name, seconds, look in looks:
                 group.create_task(self._regularly(name, seconds, look), name=name)
             if self._notices is not None:
@@ -189,17 +192,19 @@ class _Parts:
             cluster, cloud, clock, settings=settings, changed=changed, not_before=not_before
         )
         shared["state"] = self.state
+        metered = {**shared, "meter": meter}
         cluster = DoubtingCluster(cluster, self.state.doubt)
         writer = ClaimWriter(cluster, clock, state=self.state)
-        status = StatusWriter(cluster, clock, ids, tasks=tasks, **shared)
-        self.provisioning = Provisioning(cluster, clock, ids, status=status, **shared)
-        self.launching = Launching(cloud, claims=writer, **shared)
-        self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **shared)
-        self.collection = Collection(cluster, cloud, clock, claims=writer, **shared)
+        status = StatusWriter(cluster, clock, ids, tasks=tasks, **metered)
+        self.provisioning = Provisioning(cluster, clock, ids, status=status, **metered)
+        self.launching = Launching(cloud, claims=writer, **metered)
+        self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **metered)
+        self.collection = Collection(cluster, cloud, clock, claims=writer, **metered)
+        self.gauges = Gauges(clock, state=self.state, meter=meter)
         self.topology = Topology(cloud, state=self.state, claims=writer)
         self.stuck = Stuck(cluster, clock, **shared)
         self.interruption = Interruption(
-            cluster, clock, claims=writer, status=status, stuck=self.stuck, meter=meter, **shared
+            cluster, clock, claims=writer, status=status, stuck=self.stuck, **metered
         )
 
     def start_claims(self) -> None:

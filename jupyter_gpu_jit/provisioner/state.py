@@ -155,7 +155,7 @@ class ClusterState:
         self.homeless: dict[str, str] = {}
         self._types: tuple[InstanceType, ...] = ()
         self._type_of: dict[str, InstanceType] = {}
-        self._types_at = float("-inf")
+        self._types_at = self._asked_at = float("-inf")
         self._sizes: learned.Sizes = ()
         self._doubts = self._settled = 0
         # Agreed between the pass and the lifecycle, which run side by side in one process:
@@ -211,15 +211,16 @@ class ClusterState:
         await self._refresh_prices()
 
     async def _refresh_prices(self) -> None:
-        if self._clock.now() - self._types_at < self._settings.prices_age_seconds:
+        if self._clock.now() - self._asked_at < self._settings.prices_age_seconds:
             return
         try:
             self._types = tuple(await self._cloud.instance_types())
+            self._types_at = self._clock.now()
         except TransientError:
             if not self._types:
                 raise
         self._type_of = {kind.name: kind for kind in self._types}
-        self._types_at = self._clock.now()
+        self._asked_at = self._clock.now()
 
     def observe(self, kind: Kind, obj: Json) -> Json:
         """Take in the answer to one of our own writes or reads, and pass it on."""
@@ -273,6 +274,16 @@ class ClusterState:
         if self._index is None:
             self._index = _index(self.sessions(), self.nodes)
         return self._index
+
+    @property
+    def types(self) -> Sequence[InstanceType]:
+        """The catalogue at the prices of ``priced_at``."""
+        return self._types
+
+    @property
+    def priced_at(self) -> float:
+        """When the prices came, in epoch seconds; minus infinity before."""
+        return self._types_at
 
     def instance_type(self, name: str) -> InstanceType | None:
         """The catalogue's row of that name."""

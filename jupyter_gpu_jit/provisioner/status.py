@@ -18,7 +18,8 @@ from ..core.model import NodeClaim, Refusal, SessionPod, SessionStatus
 from ..core.progress import ORDER, Stage
 from ..core.quantity import format_time, format_usd
 from ..errors import Conflict, GpuJitError, NotFound, TransientError
-from ..ports import EVENTS, PODS, Clock, Cluster, Ids, Json
+from ..ports import EVENTS, PODS, Clock, Cluster, Ids, Json, Meter
+from . import metrics
 from .settings import Settings
 from .state import BadSession, ClusterState
 from .tasks import KeyedTasks
@@ -134,8 +135,10 @@ class StatusWriter:
         *,
         state: ClusterState,
         tasks: KeyedTasks,
+        meter: Meter,
         settings: Settings,
     ) -> None:
+        self._meter = meter
         self._cluster = cluster
         self._clock = clock
         self._ids = ids
@@ -206,10 +209,19 @@ class StatusWriter:
 
     def announce(self, session: SessionPod, status: SessionStatus) -> None:
         """The same as an Event on the pod; losing one loses nothing."""
+        self._observe(session, status)
         line = self._events.setdefault(session.uid, deque())
         line.append((session.namespace, self._event(session, status)))
         if len(line) == 1:
             self._tasks.start(f"events {session.uid}", partial(self._post, session.uid))
+
+    def _observe(self, session: SessionPod, status: SessionStatus) -> None:
+        """How long the stage took that is over."""
+        before = session.status
+        stage = before.stage if before else Stage.REQUESTED.value
+        since = before.since if before else session.request.created_at
+        if stage != status.stage and stage in metrics.STAGES:
+            self._meter.observe(metrics.STAGE_SECONDS, max(0.0, status.since - since), stage=stage)
 
     async def _post(self, uid: str) -> None:
         """Post the Events of one session, the oldest first."""
@@ -235,7 +247,8 @@ class StatusWriter:
     def _event(self, session: SessionPod, status: SessionStatus) -> Json:
         now = format_time(self._clock.now())
         seconds = now[: now.index(".")] + "Z"
-        warning = status.stage in (Stage.WAITING, Stage.REFUSED, Stage.FAILED)
+        taken = status.reason == wire.INTERRUPTED
+        warning = taken or status.stage in (Stage.WAITING, Stage.REFUSED, Stage.FAILED)
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -250,7 +263,7 @@ class StatusWriter:
                 "namespace": session.namespace,
                 "uid": session.uid,
             },
-            "reason": status.stage,
+            "reason": status.reason if taken else status.stage,
             "message": status.message[:1000],
             "type": "Warning" if warning else "Normal",
             "source": {"component": "gpu-jit"},

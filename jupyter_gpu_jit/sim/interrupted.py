@@ -38,8 +38,8 @@ class ReplacedInTime:
 
     def _sessions(self, truth: Truth, instance_id: str) -> Complaints:
         """Judged once, as things are when it should have been done."""
-        instance = truth.instances[instance_id]
-        node = truth.node_of(instance.provider_id)
+        instance = truth.instances.get(instance_id)
+        node = truth.node_of(instance.provider_id) if instance is not None else None
         for pod in truth.active():
             key = (instance_id, pod.uid)
             if node is None or pod.node_name != node.name or not pod.ready:

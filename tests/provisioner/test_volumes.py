@@ -22,6 +22,7 @@ from jupyter_gpu_jit.provisioner.volumes import Volumes
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 from jupyter_gpu_jit.sim.loop import CountingIds, LoopClock, run
 from jupyter_gpu_jit.sim.market import CPU, L4, TYPES, ZONES
+from jupyter_gpu_jit.sim.notices import NoticeFaults
 from jupyter_gpu_jit.sim.users import Outcome, Session
 from jupyter_gpu_jit.sim.volumes import DRIVER
 from jupyter_gpu_jit.sim.world import World
@@ -239,6 +240,25 @@ def test_a_claim_that_is_missing_is_waited_for(in_world):
         assert ann.stages[Stage.PLANNED] < made_at + 2
 
     in_world(body)
+
+
+def test_whoever_has_to_leave_a_node_gets_the_next_one_where_the_home_is(in_world):
+    async def body(world: World) -> None:
+        await make_bound(world, OTHER_ZONE)
+        ann = world.hub.start("ann", L4, volumes=["home"])
+        await world.hub.ready(ann)
+        [taken] = world.cloud.live()
+        world.interrupt(taken.id)
+        await world.clock.sleep(30)
+        [new] = [instance for instance in world.cloud.live() if instance.id != taken.id]
+        assert new.zone == OTHER_ZONE
+        await world.hub.gone(ann)
+        again = world.hub.start("ann", L4, volumes=["home"])
+        await world.hub.ready(again)
+        assert await zone_of(world, again) == OTHER_ZONE
+        assert len(world.cloud.ledger) == 2
+
+    in_world(body, notices=NoticeFaults(transit_seconds=0.0))
 
 
 # --- volumes in use -------------------------------------------------------------------------------

@@ -14,7 +14,17 @@ from jupyter_gpu_jit.errors import Defect, UserError
 from jupyter_gpu_jit.local.plane import memory_plane
 from jupyter_gpu_jit.ports import LEASES, NODES
 
-COMMANDS = ("demo", "provisioner", "service", "node-agent", "simulate", "bench", "validate", "plan")
+COMMANDS = (
+    "demo",
+    "provisioner",
+    "doctor",
+    "service",
+    "node-agent",
+    "simulate",
+    "bench",
+    "validate",
+    "plan",
+)
 CLIENTS = (
     *("aiohttp", "kubernetes", "kubernetes_asyncio", "jupyterhub", "kubespawner", "tornado"),
     *("traitlets", "yaml", "boto3", "numpy", "highspy", "IPython", "ipywidgets"),

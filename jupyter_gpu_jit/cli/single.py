@@ -7,10 +7,12 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GpuJitError, UserError
+from .outside import Outside, metrics_served
 from .shared import connect, log_to_stderr, needs_extra, run, say, simulated_cloud
 
 if TYPE_CHECKING:
@@ -31,24 +33,53 @@ async def _provision(asked: argparse.Namespace) -> None:
     from ..adapters.system import RandomIds, SystemClock
     from ..provisioner.runtime import Provisioner, Settings
 
-    settings = Settings(
-        cluster_id=asked.cluster_id,
-        hub_id=asked.hub_id,
-        namespace=asked.namespace,
-        identity=asked.identity or f"{socket.gethostname()}-{os.getpid()}",
-        empty_grace_seconds=asked.empty_grace,
-        lease_seconds=asked.lease_seconds,
-    )
-    cloud = _cloud(asked)
-    cluster = connect(asked.kubeconfig)
-    provisioner = Provisioner(cluster, cloud, SystemClock(), ids=RandomIds(), settings=settings)
-    try:
-        await provisioner.run()
-    finally:
-        with contextlib.suppress(GpuJitError):
-            await provisioner.resign()
-        await cloud.close()
-        await cluster.close()
+    async with _outside(asked) as outside:
+        settings = Settings(
+            cluster_id=asked.cluster_id,
+            hub_id=asked.hub_id,
+            namespace=asked.namespace,
+            identity=asked.identity or f"{socket.gethostname()}-{os.getpid()}",
+            empty_grace_seconds=asked.empty_grace,
+            lease_seconds=asked.lease_seconds,
+            vcpu_quotas=outside.quotas,
+        )
+        cluster = connect(asked.kubeconfig)
+        provisioner = Provisioner(
+            cluster, outside.cloud, SystemClock(), ids=RandomIds(), settings=settings,
+            notices=outside.notices, meter=outside.meter,
+        )  # fmt: skip
+        try:
+            await provisioner.run()
+        finally:
+            with contextlib.suppress(GpuJitError):
+                await provisioner.resign()
+            await cluster.close()
+
+
+@contextlib.asynccontextmanager
+async def _outside(asked: argparse.Namespace) -> AsyncIterator[Outside]:
+    """What the provisioner deals with besides the cluster. Raises UserError."""
+    with metrics_served(asked.metrics_address, asked.metrics_port) as meter:
+        if asked.aws is not None:
+            needs_extra("boto3", "provisioner")
+            from .aws import outside
+
+            async with outside(asked, meter) as found:
+                yield found
+            return
+        cloud = _cloud(asked)
+        try:
+            yield Outside(cloud, meter=meter)
+        finally:
+            await cloud.close()
+
+
+def doctor(asked: argparse.Namespace) -> int:
+    """Check an AWS account; 1 when something does not hold."""
+    needs_extra("boto3", "provisioner")
+    from . import aws
+
+    return aws.doctor(asked)
 
 
 def _cloud(asked: argparse.Namespace) -> SimCloud | CloudClient:

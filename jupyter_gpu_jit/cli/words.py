@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     _demo_words(commands)
     _provisioner_words(commands)
+    _doctor_words(commands)
     _service_words(commands)
     _node_agent_words(commands)
     _plan_words(commands)
@@ -58,8 +59,8 @@ def _demo_words(commands: Any) -> None:
 
 def _provisioner_words(commands: Any) -> None:
     does = (
-        "Run the provisioner against a Kubernetes cluster. The cloud is still a simulated one, in "
-        "this process or at a URL: it plans and claims, and no machine is bought."
+        "Run the provisioner against a Kubernetes cluster, on EC2 with --aws. Without it the cloud "
+        "is a simulated one, in this process or at a URL, and no machine is bought."
     )
     parser = _command(commands, "provisioner", does, "single:provisioner")
     _cluster_words(parser)
@@ -83,6 +84,25 @@ def _provisioner_words(commands: Any) -> None:
     parser.add_argument(
         "--cloud-token-file", type=Path, metavar="FILE", help="file with the token for --cloud"
     )
+    _aws_word(parser, "buy on EC2, as this file says (hub_config/aws/aws.toml)")
+    parser.add_argument(
+        "--metrics-port", type=_port, metavar="PORT", help="serve metrics (default: not)"
+    )
+    parser.add_argument(
+        "--metrics-address", default="0.0.0.0", help="address of the metrics (default: all)"
+    )
+
+
+def _doctor_words(commands: Any) -> None:
+    does = "Check an AWS account: all that must be true before a node can come up."
+    parser = _command(commands, "doctor", does, "single:doctor")
+    parser.add_argument("--cluster-id", default="cluster", help="marks what is ours")
+    parser.add_argument("--hub-id", default="hub", help="marks what is this hub's")
+    _aws_word(parser, "the provisioner's file (hub_config/aws/aws.toml)", required=True)
+
+
+def _aws_word(parser: Any, does: str, *, required: bool = False) -> None:
+    parser.add_argument("--aws", type=Path, metavar="FILE.toml", help=does, required=required)
 
 
 def _service_words(commands: Any) -> None:

@@ -14,20 +14,11 @@ from ...errors import GpuJitError, NotFound, UserError
 from .calls import AwsCalls
 from .errors import class_name
 from .facts import FactSource
+from .quotas import read_quotas
 from .sqs import no_queue
 
 FEW_ADDRESSES = 32
 _SPOT_ROLE = "AWSServiceRoleForEC2Spot"
-# Codes of Service Quotas, by class and capacity type. Source: EC2 user guide, "Instance quotas".
-QUOTA_CODES = {
-    ("g-vt", CapacityType.ON_DEMAND): "L-DB2E81BA",
-    ("g-vt", CapacityType.SPOT): "L-3819A6DF",
-    ("p", CapacityType.ON_DEMAND): "L-417A185B",
-    ("p", CapacityType.SPOT): "L-7212CCBC",
-    ("p5", CapacityType.SPOT): "L-C4BD4855",
-    ("standard", CapacityType.ON_DEMAND): "L-1216C47A",
-    ("standard", CapacityType.SPOT): "L-34B43A08",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +89,11 @@ class Checks:
         return "All families named exist here."
 
     async def _quotas(self) -> str:
-        rows = await self._calls.pages(
-            "service-quotas", "ListServiceQuotas", "Quotas", ServiceCode="ec2"
-        )
-        values = {row["QuotaCode"]: float(row["Value"]) for row in rows}
+        limits = await read_quotas(self._calls)
         none = [
             f"no {_sold(kind)} quota for {class_name(name)} instances"
-            for (name, kind), code in QUOTA_CODES.items()
-            if self._wants(name, kind) and values.get(code) == 0
+            for (name, kind), vcpus in limits.items()
+            if vcpus == 0 and self._wants(name, kind)
         ]
         if none:
             raise UserError(f"The account has {', '.join(none)}: ask AWS to raise it.")

@@ -13,7 +13,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses import EC2Response
 from moto.events.models import Rule
-from moto.sqs.models import SQSBackend
+from moto.sqs.models import Queue, SQSBackend
 
 import jupyter_gpu_jit
 from jupyter_gpu_jit.local.aws_world import actions, store
@@ -101,6 +101,17 @@ def test_backends_have_the_names_that_are_used():
     subnet = next(iter(backend.describe_subnets()))
     assert hasattr(subnet, "_available_ip_addresses"), UPGRADE
     assert hasattr(SQSBackend, "create_queue"), UPGRADE
+
+
+def test_queues_take_messages_and_count_them_as_we_replace_it():
+    queue = Queue("q", "us-east-1", "123456789012")
+    for name in ("visibility_timeout", "receive_message_wait_time_seconds", "redrive_policy",
+                 "message_retention_period", "fifo_queue", "region", "name"):  # fmt: skip
+        assert hasattr(queue, name), f"{name}: {UPGRADE}"
+    assert list(inspect.signature(Queue.add_message).parameters) == ["self", "message"], UPGRADE
+    source = inspect.getsource(SQSBackend.send_message)
+    assert "queue.add_message(message)" in source, UPGRADE
+    assert isinstance(Queue.approximate_number_of_messages, property), UPGRADE
 
 
 def test_rules_send_events_untransformed():

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from . import services
 from .call import Call, Environ, read
 from .control import Control
+from .errors import AwsError
 from .faults import Fault, Faults
 from .world import World
 
@@ -91,9 +92,20 @@ class Front:
             own = services.answer(self._world, call)
             if own is not None:
                 return _json(own)
+        messages = self._messages(call)
+        if messages is not None:
+            return messages
         alone = self._world.timeline.lock if call.service == "ec2" else contextlib.nullcontext()
         with alone:
             return self._ask_moto(call, environ)
+
+    def _messages(self, call: Call) -> Answer | None:
+        """Not under the lock: a long poll waits."""
+        try:
+            own = self._world.queues.answer(call)
+        except AwsError as refused:
+            return error(call, refused.code, refused.message, refused.status)
+        return None if own is None else _json(own)
 
     def _ask_moto(self, call: Call, environ: Environ) -> Answer:
         """moto's answer; what cannot change is asked for once, as it takes seconds."""

@@ -35,6 +35,7 @@ class Server:
         front = Front(world, faults, Control(world, faults, token), store.application())
         store.install(actions.bound(world))
         store.guard(actions.checks(world))
+        store.take_messages(world.queues.put, world.queues.counts)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._http: BaseWSGIServer = make_server(
             "127.0.0.1", port, front, threaded=True, request_handler=Handler

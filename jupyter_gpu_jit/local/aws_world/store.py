@@ -8,6 +8,7 @@ fails loudly when an upgrade takes one away.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
-from moto.sqs.models import sqs_backends
+from moto.sqs.models import Queue, sqs_backends
 
 from .errors import AwsError
 from .parameters import ACCOUNT
@@ -350,6 +351,58 @@ def make_queue(region: str, name: str, rules: Mapping[str, str]) -> str:
         target: Sequence[Json] = [{"Id": "queue", "Arn": queue.queue_arn}]
         events_backends[ACCOUNT][region].put_targets(rule, None, list(target))
     return str(queue.queue_arn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """What an SQS queue was made with; ``dead_letters`` is a queue's name or ""."""
+
+    visibility_seconds: float
+    wait_seconds: float
+    retention_seconds: float
+    dead_letters: str = ""
+    most_receives: int = 0
+
+
+def queue(region: str, name: str) -> QueueSettings | None:
+    """A standard queue; None when there is none or it is a FIFO one."""
+    found: Any = sqs_backends[ACCOUNT][region].queues.get(name)
+    if found is None or found.fifo_queue:
+        return None
+    redrive = found.redrive_policy or {}
+    return QueueSettings(
+        visibility_seconds=float(found.visibility_timeout),
+        wait_seconds=float(found.receive_message_wait_time_seconds),
+        retention_seconds=float(found.message_retention_period),
+        dead_letters=str(redrive.get("deadLetterTargetArn") or "").rpartition(":")[2],
+        most_receives=int(redrive.get("maxReceiveCount") or 0),
+    )
+
+
+def take_messages(
+    put: Callable[[tuple[str, str], str, str, float], None],
+    counts: Callable[[tuple[str, str]], tuple[int, int]],
+) -> None:
+    """From now on the messages of standard queues are kept elsewhere.
+
+    ``put`` takes (queue, message id, body, seconds of delay).
+    """
+    original = _ORIGINALS.setdefault("add_message", Queue.add_message)
+
+    def add_message(self: Any, message: Any) -> None:
+        if self.fifo_queue:
+            original(self, message)
+        else:
+            delay = max(message.delayed_until / 1000 - time.time(), 0.0)
+            put((self.region, self.name), message.id, message.body, delay)
+
+    def number(which: int) -> Any:
+        return property(lambda self: counts((self.region, self.name))[which])
+
+    patched: Any = Queue
+    patched.add_message = add_message
+    patched.approximate_number_of_messages = number(0)
+    patched.approximate_number_of_messages_not_visible = number(1)
 
 
 def _ec2(region: str) -> Any:

@@ -16,6 +16,7 @@ from .instances import Instances, Life
 from .market import Market
 from .parameters import Parameters
 from .prices import Prices
+from .queues import Queues
 from .timeline import Timeline
 from .weather import Weather
 
@@ -33,6 +34,7 @@ class World:
         self.timeline = timeline
         self._given = parameters
         self._offered: dict[str, frozenset[tuple[str, str]]] = {}
+        self.queues = Queues(self)
         self._spot: dict[str, list[tuple[str, str]]] = {}
         self.restart(seed)
 
@@ -49,6 +51,7 @@ class World:
             self.placement_groups: dict[str, Json] = {}
             self.clusters: dict[str, Json] = {}
             self.score_questions: dict[tuple[Sequence[str], int], float] = {}
+            self.queues.reset()
             self.delivery = notices.Delivery()
             self.market = Market(self.parameters, self.vcpus)
             began = self.now() - self.parameters.price_history_seconds

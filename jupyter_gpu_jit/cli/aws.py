@@ -116,6 +116,8 @@ async def outside(
         asyncio.create_task(cloud.market.keep_fresh(), name="prices"),
         asyncio.create_task(_tidy(cloud, meter), name="housekeeping"),
     ]
+    for task in tasks:
+        task.add_done_callback(_loudly)
     try:
         quotas = await _quotas(calls)
         yield Outside(cloud, notices, meter and _TrueAge(meter, cloud), quotas)
@@ -124,6 +126,12 @@ async def outside(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await cloud.close()
+
+
+def _loudly(task: asyncio.Task[None]) -> None:
+    """Neither ends by itself; that one did is a defect, which the old prices would hide."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task ended", extra={"task": task.get_name()}, exc_info=error)
 
 
 async def _quotas(calls: AwsCalls) -> Limits:

@@ -91,8 +91,8 @@ def test_instances_carry_what_was_asked_who_owns_them_and_the_token():
 
 def test_tokens_follow_from_the_launch_and_stay_within_what_aws_takes():
     assert token_of("batch-1-1", 0) == "batch-1-1"
-    assert token_of("batch-1-1", 1) == "batch-1-1-1"
-    assert token_of("batch-1-1", 1, 2) == "batch-1-1-1-r2"
+    assert token_of("batch-1-1", 1) == "batch-1-1.1"
+    assert token_of("batch-1-1", 1, 2) == "batch-1-1.1.r2"
     long = token_of("x" * 64, 1)
     assert len(long) == 64
     assert long == token_of("x" * 64, 1) != token_of("x" * 64, 0)

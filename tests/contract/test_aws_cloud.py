@@ -17,7 +17,7 @@ from jupyter_gpu_jit.adapters.system import SystemClock
 from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core.model import Offering
 from jupyter_gpu_jit.core.requirements import CapacityType
-from jupyter_gpu_jit.errors import Rejected
+from jupyter_gpu_jit.errors import Rejected, Unavailable
 from jupyter_gpu_jit.ports import LaunchRequest, PlacementGroup
 
 SPOT = Offering(
@@ -235,6 +235,37 @@ async def test_no_quota_is_a_sentence_for_the_person_who_waits(aws):
         "Your cluster has no Spot quota left for G and VT instances: ask your admin to have it "
         "raised."
     )
+
+
+# --- an AWS in trouble ----------------------------------------------------------------------------
+
+
+async def test_connections_that_end_are_tried_again_and_every_attempt_is_counted(aws):
+    told = []
+    calls = AwsCalls(aws.calls.settings, SystemClock(), lambda *what: told.append(what))
+    cloud = Ec2Cloud(calls, instance_types())
+    post = aws.world.control.post
+    post("fault", kind="drop", action="DescribeInstances", count=1)
+    post(
+        "fault",
+        kind="error",
+        action="DescribeInstances",
+        code="RequestLimitExceeded",
+        status=503,
+        count=1,
+    )
+    assert await cloud.instances() == ()
+    assert sorted(told) == [
+        ("DescribeInstances", "failed"),
+        ("DescribeInstances", "ok"),
+        ("DescribeInstances", "throttled"),
+    ]
+
+
+async def test_an_answer_that_takes_too_long_is_given_up(aws):
+    aws.world.control.post("fault", kind="latency", action="DescribeInstances", seconds=2.0)
+    with pytest.raises(Unavailable, match="did not answer ec2:DescribeInstances in time"):
+        await another(aws, call_seconds=0.3).instances()
 
 
 # --- ended and tidied up --------------------------------------------------------------------------

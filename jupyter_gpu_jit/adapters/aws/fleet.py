@@ -54,8 +54,11 @@ def capacity_order(offerings: Iterable[Offering]) -> list[CapacityType]:
 
 
 def token_of(client_token: str, number: int, retry: int = 0) -> str:
-    """The token of the ``number``-th fleet of a launch; the first has the launch's own."""
-    token = client_token + (f"-{number}" if number else "") + (f"-r{retry}" if retry else "")
+    """The token of the ``number``-th fleet of a launch; the first has the launch's own.
+
+    With a dot, which no launch has, so that it is never the token of another launch.
+    """
+    token = client_token + (f".{number}" if number else "") + (f".r{retry}" if retry else "")
     if len(token) <= TOKEN_LIMIT:
         return token
     return hashlib.sha256(token.encode()).hexdigest()

@@ -8,7 +8,7 @@ receivers may wait at once.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -40,7 +40,7 @@ class SqsNotices:
         self._wait_seconds = wait_seconds
         self._url = calls.settings.queue if "/" in calls.settings.queue else ""
         self._ready: deque[Notice] = deque()
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, int] = {}
 
     async def receive(self) -> Sequence[Notice]:
         """See ports.Notices. Raises Rejected, Unavailable."""
@@ -52,13 +52,14 @@ class SqsNotices:
 
     async def settle(self, notices: Sequence[Notice]) -> None:
         """See ports.Notices. Raises Rejected, Unavailable."""
-        done = []
-        for notice in notices:
-            self._open[notice.receipt] -= 1
-            if self._open[notice.receipt] <= 0:
-                del self._open[notice.receipt]
-                done.append(notice.receipt)
-        await self._delete(done)
+        await self._delete([n.receipt for n in notices if self._is_last(n.receipt)])
+
+    def _is_last(self, receipt: str) -> bool:
+        """Whether everything that a message says is settled now; most say one thing only."""
+        left = self._open.pop(receipt, 1) - 1
+        if left > 0:
+            self._open[receipt] = left
+        return left <= 0
 
     async def _messages(self) -> list[dict[str, Any]]:
         answer = await self._ask(
@@ -82,7 +83,8 @@ class SqsNotices:
         if not notices:
             self._dropped("unknown")
             await self._delete([receipt])
-        self._open[receipt] += len(notices)
+        elif len(notices) > 1:
+            self._open[receipt] = len(notices)
         self._ready.extend(notices)
 
     def _sent_at(self, message: dict[str, Any]) -> float:

@@ -1,8 +1,9 @@
 """What gave nothing lately, and for how long it is left alone: the memory of refused launches.
 
-The provisioner keeps one value (state.py) and hands what it excludes to the planner. It is a
-cache: a new leader starts without it and asks a dry pool once more, which costs one refused
-fleet request per list of offerings and the seconds until its answer.
+The provisioner keeps one value (state.py), hands what it excludes to the planner, and writes it
+on its Lease, where the service reads it for quotes. It is a cache: a new leader starts without it
+and asks a dry pool once more, which costs one refused fleet request per list of offerings and the
+seconds until its answer.
 
 A refusal is about one pool, about a whole zone (no addresses left in its subnets), or about a
 whole class of types (an account's quota); a throttle is about nothing. First 3 minutes, twice
@@ -12,11 +13,15 @@ traces 23 % of pools are back 10 minutes after an outage began, and half after 2
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..errors import UserError
+from .annotations import WIRE_VERSION, canonical
 from .model import InstanceType, Offering
+from .quantity import format_time, parse_time
 from .quotas import STANDARD, Quota, vcpu_class
 from .requirements import CapacityType
 
@@ -123,6 +128,43 @@ class Dry:
         """Without those that have been over for as long as a spell can last."""
         most = self.first_seconds * LONGEST_FACTOR
         return {key: spell for key, spell in self.spells.items() if now < spell.until + most}
+
+
+def encode(dry: Dry, *, now: float) -> str:
+    """What is left alone now, as an annotation."""
+    rows = [
+        {
+            "scope": key.scope.value,
+            "name": key.name,
+            "zone": key.zone,
+            "capacity_type": key.capacity_type,
+            "until": format_time(spell.until),
+        }
+        for key, spell in sorted(dry.spells.items())
+        if now < spell.until
+    ]
+    return canonical({"v": WIRE_VERSION, "spells": rows})
+
+
+def decode(text: str) -> Dry:
+    """The memory as it was written; empty when there is none or it cannot be read.
+
+    A quote that misses it is only as good as one was before the refusal.
+    """
+    try:
+        rows = json.loads(text)["spells"]
+        return Dry(spells={_read_key(row): Spell(parse_time(row["until"]), 1) for row in rows})
+    except (ValueError, KeyError, TypeError, UserError):
+        return Dry()
+
+
+def _read_key(row: Mapping[str, str]) -> Key:
+    return Key(
+        Scope(row["scope"]),
+        name=row["name"],
+        zone=row["zone"],
+        capacity_type=row["capacity_type"],
+    )
 
 
 def closed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.quantity import format_time
 from ..errors import AlreadyExists, Conflict, NotFound, TransientError
@@ -29,6 +29,8 @@ class Leader:
         self._seen: tuple[str, float] = ("", 0.0)
         # Of the lease as we last wrote it; whatever our predecessors did is older than that.
         self.version = 0
+        # What the leader wants read by others, who need no rights on anything else for it.
+        self.tell: Callable[[], Mapping[str, str]] = dict
 
     @property
     def _retry_seconds(self) -> float:
@@ -94,7 +96,10 @@ class Leader:
 
     async def _write(self, lease: Json) -> bool:
         patch = {
-            "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+            "metadata": {
+                "resourceVersion": lease["metadata"]["resourceVersion"],
+                "annotations": dict(self.tell()),
+            },
             "spec": self._spec(),
         }
         try:

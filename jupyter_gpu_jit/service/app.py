@@ -50,6 +50,7 @@ class ServiceSettings:
 
     ``identity_seconds``: how long the hub's word about a token is kept, so how long a revoked
     token may still read its own session. ``list_seconds``: how old a view of the cluster may be.
+    ``namespace`` and ``lease_name`` are of the provisioner's lease, where it says what is sold out.
     ``cookie_secret`` signs logins at the status page; with a new one browsers log in again.
     """
 
@@ -60,6 +61,8 @@ class ServiceSettings:
     cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     identity_seconds: int = 10
     list_seconds: float = 1.0
+    namespace: str = "gpu-jit"
+    lease_name: str = "gpu-jit-provisioner"
     policy: Policy = USUAL
     waits: WaitModel = field(default_factory=WaitModel)
     max_usd_per_hour_micro: int | None = None
@@ -73,7 +76,12 @@ def make_app(
     now: Callable[[], float] = time.time,
 ) -> Application:
     """The application; without a cloud it has no quotes. ``now`` gives epoch seconds."""
-    lists = Lists(cluster, cloud, max_age_seconds=settings.list_seconds)
+    lists = Lists(
+        cluster,
+        cloud,
+        max_age_seconds=settings.list_seconds,
+        lease=(settings.namespace, settings.lease_name),
+    )
     prefix = f"/{settings.prefix.strip('/')}/"
     hub = hub_auth(
         hub_api_url=settings.hub_api_url,

@@ -9,10 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from ..core import wire
+from ..core.dry import Dry, decode
 from ..core.model import InstanceType
-from ..ports import CLAIMS, NODES, PODS, Cloud, Cluster, Json, Kind
+from ..errors import NotFound
+from ..ports import CLAIMS, LEASES, NODES, PODS, Cloud, Cluster, Json, Kind
 
 T = TypeVar("T")
+LeaseName = tuple[str, str]
+"""Namespace and name of the provisioner's lease."""
 
 
 class Shared(Generic[T]):
@@ -50,8 +55,12 @@ class Shared(Generic[T]):
 class Lists:
     """The kinds the service reads. Every method raises Unavailable or Rejected of the port."""
 
-    def __init__(self, cluster: Cluster, cloud: Cloud | None, *, max_age_seconds: float) -> None:
+    def __init__(
+        self, cluster: Cluster, cloud: Cloud | None, *, max_age_seconds: float, lease: LeaseName
+    ) -> None:
         self._cluster = cluster
+        self._lease = lease
+        self._dry = Shared(self._read_dry, max_age_seconds=max_age_seconds)
         self._kinds = {
             kind: Shared(self._lister(kind), max_age_seconds=max_age_seconds)
             for kind in (PODS, NODES, CLAIMS)
@@ -75,6 +84,19 @@ class Lists:
     async def instance_types(self) -> Sequence[InstanceType]:
         """What the cloud sells now; nothing when the service was given no cloud."""
         return () if self._types is None else await self._types.get()
+
+    async def dry(self) -> Dry:
+        """What gave nothing lately, as the provisioner writes it on its lease."""
+        return await self._dry.get()
+
+    async def _read_dry(self) -> Dry:
+        namespace, name = self._lease
+        try:
+            lease = await self._cluster.get(LEASES, name, namespace=namespace)
+        except NotFound:
+            # No provisioner has run here yet.
+            return Dry()
+        return decode((lease["metadata"].get("annotations") or {}).get(wire.DRY_ANNOTATION, ""))
 
     def _lister(self, kind: Kind) -> Callable[[], Awaitable[tuple[Json, ...]]]:
         async def fetch() -> tuple[Json, ...]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..core import snapshot
+from ..core.dry import closed
 from ..core.model import Profile, Snapshot
 from ..core.options import parse_profiles
 from ..core.packing import Policy, Quote, WaitModel, quote
@@ -48,14 +49,18 @@ class Quoter:
         return {each.slug: asdict(each) for each in found}
 
     async def _snapshot(self) -> Snapshot:
-        return snapshot.build(
+        now, dry = self._now(), await self._lists.dry()
+        types = await self._lists.instance_types()
+        made = snapshot.build(
             pods=await self._lists.pods(),
             nodes=await self._lists.nodes(),
             claims=await self._lists.claims(),
-            instance_types=await self._lists.instance_types(),
-            now=self._now(),
+            instance_types=types,
+            now=now,
             max_usd_per_hour_micro=self._max_usd_per_hour_micro,
+            excluded=dry.excluded(types, now=now),
         )
+        return replace(made, quotas=closed(made.quotas, dry.without_quota(now=now)))
 
     def _work_out(self, seen: Snapshot, profiles: tuple[Profile, ...]) -> tuple[Quote, ...]:
         return quote(seen, profiles, self._policy, waits=self._waits)

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_gpu_jit.core.dry import Dry, Key, Scope, closed, key_of, no_quota
+from jupyter_gpu_jit.core.dry import (
+    Dry,
+    Key,
+    Scope,
+    closed,
+    decode,
+    encode,
+    key_of,
+    no_quota,
+)
 from jupyter_gpu_jit.core.model import InstanceType, Offering, Resources
 from jupyter_gpu_jit.core.quotas import Quota
 from jupyter_gpu_jit.core.requirements import CapacityType
@@ -112,6 +121,23 @@ def test_a_class_without_quota_has_none_left_for_the_planner():
         "Your cluster has no Spot quota left for G instances: ask your admin."
     )
     assert "no on-demand quota left for standard instances" in no_quota(*standard)
+
+
+def test_it_is_written_and_read_again_as_far_as_it_still_holds():
+    dry = Dry().failed(A, ICE, now=0.0).failed(A, QUOTA, now=100.0)
+    dry = dry.failed(offering(zone="b"), ADDRESSES, now=100.0)
+    text = encode(dry, now=200.0)
+    again = decode(text)
+    assert set(again.spells) == {k for k in dry.spells if k.scope is not Scope.POOL}
+    assert again.without_quota(now=200.0) == dry.without_quota(now=200.0)
+    assert again.excluded(TYPES, now=200.0) == dry.excluded(TYPES, now=200.0)
+    assert again.excluded(TYPES, now=300.0) == []
+    assert encode(again, now=200.0) == text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"spells": [{}]}', '{"spells": 1}'])
+def test_what_cannot_be_read_is_no_memory(text):
+    assert decode(text) == Dry()
 
 
 def test_the_first_spell_can_be_set():

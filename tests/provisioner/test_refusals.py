@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.core.dry import decode
 from jupyter_gpu_jit.core.requirements import CapacityPolicy
 from jupyter_gpu_jit.errors import Rejected
-from jupyter_gpu_jit.ports import PODS
+from jupyter_gpu_jit.ports import LEASES, PODS
 from jupyter_gpu_jit.sim.users import Outcome
 from jupyter_gpu_jit.sim.world import World, real_provisioner
 
@@ -64,6 +65,25 @@ def test_a_subnet_without_addresses_leaves_the_other_zones(in_world, l4):
         await world.hub.ready(world.hub.start("ann", l4), seconds=300)
         (instance,) = world.cloud.live()
         assert instance.zone == "us-east-1b"
+
+    in_world(body)
+
+
+def test_what_is_sold_out_is_written_on_the_lease_for_those_who_quote(in_world, l4):
+    async def body(world: World):
+        best = min(
+            (o for t in world.config.types if t.gpu_model == "L4" for o in t.offerings),
+            key=lambda o: o.usd_per_hour_micro,
+        )
+        world.cloud.dry(best.key)
+        await world.hub.ready(world.hub.start("ann", l4))
+        (lease,) = world.cluster.peek(LEASES)
+        told = decode(lease["metadata"]["annotations"][wire.DRY_ANNOTATION])
+        now = world.clock.now()
+        assert told.excluded(world.config.types, now=now) == [best.key]
+        await world.clock.sleep(200)
+        (lease,) = world.cluster.peek(LEASES)
+        assert not decode(lease["metadata"]["annotations"][wire.DRY_ANNOTATION]).spells
 
     in_world(body)
 

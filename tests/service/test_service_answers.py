@@ -11,12 +11,22 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_process import SCOPE
-from service_world import NOW, STARTED, create_claim, make_world, seat_session, session_pod, told
+from service_world import (
+    NOW,
+    STARTED,
+    Catalogue,
+    create_claim,
+    make_world,
+    seat_session,
+    session_pod,
+    told,
+)
 
 from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.core.dry import Dry, encode
 from jupyter_gpu_jit.core.options import parse_profiles, profile_to_dict
 from jupyter_gpu_jit.errors import Unavailable
-from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS
+from jupyter_gpu_jit.ports import CLAIMS, LEASES, NODES, PODS
 from jupyter_gpu_jit.service import view
 from jupyter_gpu_jit.service.lists import Shared
 
@@ -144,6 +154,34 @@ async def test_quotes_are_by_slug_with_price_wait_and_reason(world, hub):
     assert 0 < found["l4"]["wait_p50_seconds"] <= found["l4"]["wait_p90_seconds"]
     assert not found["huge"]["possible"]
     assert "16 GPUs" in found["huge"]["reason"]
+
+
+async def test_what_the_provisioner_found_sold_out_is_not_quoted(world, hub):
+    profiles = [profile_to_dict(p) for p in parse_profiles([L4])]
+
+    async def quoted():
+        answer = await quotes(world, hub, {"profiles": profiles})
+        return json.loads(answer.body)["quotes"]["l4"]
+
+    before = await quoted()
+    types = await Catalogue().instance_types()
+    best = [o for t in types if t.name == before["instance_type"] for o in t.offerings]
+    dry = Dry()
+    for offering in best:
+        dry = dry.failed(offering, "InsufficientInstanceCapacity", now=NOW)
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": "gpu-jit-provisioner",
+            "annotations": {wire.DRY_ANNOTATION: encode(dry, now=NOW)},
+        },
+    }
+    await world.cluster.create(LEASES, lease, namespace="gpu-jit")
+    async with asyncio.timeout(10):
+        while (after := await quoted())["instance_type"] == before["instance_type"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert after["possible"]
 
 
 @pytest.mark.parametrize(

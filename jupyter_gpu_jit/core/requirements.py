@@ -134,7 +134,8 @@ class Requirements:
     ``node_labels`` and ``node_terms`` come from the pod itself: each label must match, and at
     least one term (a conjunction of rows) when there are terms. ``node`` is the only node that a
     volume in use leaves it; "" is any. ``shares_with`` is the planner's own: the name of those
-    beside whom a GPU in time slices will do; "" is nobody.
+    beside whom a GPU in time slices will do; "" is nobody. So is ``spread_as``: the profile whose
+    sessions are to be spread over Spot pools; empty for those that are not.
     """
 
     gpu_models: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ class Requirements:
     max_interruptions_per_hour: float | None = None
     node: str = ""
     shares_with: str = ""
+    spread_as: tuple[str, ...] = ()
     node_labels: tuple[tuple[str, str], ...] = ()
     node_terms: tuple[tuple[LabelRequirement, ...], ...] = ()
     tolerations: tuple[Toleration, ...] = ()

@@ -33,7 +33,7 @@ SETTLE_STEPS = 200
 # before would wait for seconds.
 _STEP_SIZE = 25_000
 # Beyond that many steps the certificate is thorough and dives begin.
-_SETTLING = 40
+SETTLING = 40
 # Up to 20 sessions always get that many.
 _FEW_STEPS = 30
 # A plan from hints this many times dearer than its bound is compared with a greedy one.
@@ -143,7 +143,7 @@ class _Work:
         self.grid = Grid(problem)
         self.pricer = Pricer(self.grid)
         self.few = int(problem.demand.sum()) <= FEW
-        self.thorough = self.few or steps >= _SETTLING
+        self.thorough = self.few or steps >= SETTLING
         self.steps = steps if self.thorough else _rounds(problem, steps)
         self.pool = self._pool(hints)
         self.bound = Bound(0, 1.0)

@@ -13,6 +13,7 @@ the end is lost as well; so the same holds under such limits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,31 +39,61 @@ class Settled:
     proven: bool
 
 
-def settle(pricer: Pricer, loads: list[Load], duals: Duals, bound: Bound) -> Settled:
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Side rows on sessions: what nodes take of them, what there is, and the price of one.
+
+    ``used`` takes bins [n] and counts [n,S] and gives [n,Q]. The problem's own ``extra`` has the
+    prices in it already.
+    """
+
+    used: Callable[[Ints, Ints], Ints]
+    limits: Ints
+    prices: Ints
+
+    def left(self, problem: Problem, loads: list[Load]) -> Ints:
+        """What these nodes leave of each."""
+        bins = np.array([load.bin for load in loads], dtype=np.int64)
+        repeats = np.array([load.repeat for load in loads], dtype=np.int64)
+        return np.asarray(self.limits - repeats @ self.used(bins, problem.counts(loads)))
+
+
+def settle(
+    pricer: Pricer, loads: list[Load], duals: Duals, bound: Bound, sides: Sides | None = None
+) -> Settled:
     """The cheapest plan, or the cheapest found within the counted limits.
 
-    Side rows and a budget hold; no bin may have a count limit.
+    Side rows and a budget hold; no bin may have a count limit. With ``sides`` costs are without
+    their prices.
     """
     problem = pricer.grid.problem
     gap = problem.cost(loads) - bound.value + _ALMOST_ONE
+    if sides is not None:
+        gap += float(sides.left(problem, loads) @ sides.prices)
     worth, rents = duals.shapes / bound.theta, np.zeros(len(problem.rows))
     rents[: len(duals.rows)] = duals.rows / bound.theta
-    listed = _list(pricer, worth, rents, gap)
+    listed = _list(pricer, worth, rents, gap, largest=sides is None)
     pool = listed.pool
     pool.add_loads(loads)
     if listed.complete and len(pool):
-        search = _Cover(problem, pool, worth, rents)
+        search = _Cover(problem, pool, worth, rents, sides)
         found = search.best(gap)
         if search.nodes <= _NODES:
-            return Settled(trimmed(problem, found) if found else loads, True)
+            plan = trimmed(problem, found, right_size=sides is None) if found else loads
+            return Settled(plan, True)
+    if sides is not None:
+        return Settled(loads, False)
     return Settled(_by_highs(problem, pool, loads), False)
 
 
 def for_all(problem: Problem) -> list[Load] | None:
     """A plan that serves everybody within all limits, if HiGHS finds one among full nodes."""
+    able = (problem.rows <= problem.row_limits[:, None]).all(axis=0)
+    if not (problem.fits[able].any(axis=0) | (problem.demand == 0)).all():
+        return None
     pricer, pool = Pricer(Grid(problem)), Pool(problem)
     each = np.ones(problem.shapes)
-    for bin_ in np.flatnonzero(problem.fits.any(axis=1)).tolist():
+    for bin_ in np.flatnonzero(able & problem.fits.any(axis=1)).tolist():
         counts = pricer.search(bin_, each, 0.5, _STATES, every=True).counts
         counts = _full(problem, bin_, counts)
         pool.add([bin_] * len(counts), list(counts))
@@ -83,8 +114,8 @@ class _Listed:
     complete: bool
 
 
-def _list(pricer: Pricer, duals: Floats, rents: Floats, gap: float) -> _Listed:
-    """All patterns that lose less than ``gap``, less those another makes needless."""
+def _list(pricer: Pricer, duals: Floats, rents: Floats, gap: float, *, largest: bool) -> _Listed:
+    """All patterns that lose less than ``gap``; ``largest``: less those another makes needless."""
     problem = pricer.grid.problem
     worth, pool = pricer.grid.worth(duals), Pool(problem)
     aims = problem.costs + rents @ problem.rows - gap
@@ -92,7 +123,7 @@ def _list(pricer: Pricer, duals: Floats, rents: Floats, gap: float) -> _Listed:
         if pricer.sharpen(bin_, worth[bin_]) > aims[bin_]:
             found = pricer.search(bin_, worth[bin_], float(aims[bin_]), _STATES, every=True)
             counts = found.counts[found.counts.any(axis=1)]
-            if not problem.has_extra:
+            if largest and not problem.has_extra:
                 counts = _largest(problem, bin_, counts)
             pool.add([bin_] * len(counts), list(counts))
             if not found.complete or len(pool) > _PATTERNS:
@@ -130,13 +161,20 @@ class _Cover:
     pool: Pool
     duals: Floats
     rents: Floats
+    sides: Sides | None = None
     nodes: int = 0
     _failed: dict[bytes, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._counts = self.pool.counts()
-        self._uses = self.problem.rows[:, self.pool.bins()].T
+        bins = self.pool.bins()
+        self._uses, self._limits = self.problem.rows[:, bins].T, self.problem.row_limits
         loss = self.pool.costs() + self._uses @ self.rents - self._counts @ self.duals
+        self._prices = self.rents
+        if self.sides is not None:
+            self._uses = np.hstack([self._uses, self.sides.used(bins, self._counts)])
+            self._limits = np.concatenate([self._limits, self.sides.limits])
+            self._prices = np.concatenate([self.rents, self.sides.prices])
         self._loss = np.maximum(loss, 0.0)
         seats = self._counts > 0
         self._of_shape = [np.flatnonzero(seats[:, shape]) for shape in range(self.problem.shapes)]
@@ -144,13 +182,13 @@ class _Cover:
 
     def best(self, budget: float) -> list[Load] | None:
         """The plan that loses least, if it loses less than the budget."""
-        found = self._from(self.problem.demand, self.problem.row_limits, budget)
+        found = self._from(self.problem.demand, self._limits, budget)
         return None if found is None else [self.pool.load(number, 1) for number in found[1]]
 
     def _from(self, remaining: Ints, left: Ints, budget: float) -> tuple[float, list[int]] | None:
         shape = next((s for s in self._order if remaining[s] > 0), None)
         if shape is None:
-            unused = float(left @ self.rents)
+            unused = float(left @ self._prices)
             return (unused, []) if unused < budget else None
         key = remaining.tobytes() + left.tobytes()
         self.nodes += 1

@@ -34,13 +34,14 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A type at a price, and which shapes it serves there (a bit mask).
+    """A type in a pool, at a price, and which shapes it serves there (a bit mask).
 
     ``price`` is what the node costs in all, ``risk`` what each session adds to that, ``uses``
     what the node takes of each limit.
     """
 
     entry: Entry
+    pool: Offering
     price: int
     mask: int
     risk: int = 0
@@ -249,6 +250,7 @@ def _parted(offer: Bin, apart: Sequence[int]) -> Iterator[Bin]:
 def _offer(entry: Entry, pool: Offering, mask: int, rules: Rules) -> Bin:
     return Bin(
         entry,
+        pool,
         price=rules.costs.of_node(pool),
         mask=mask,
         risk=rules.costs.of_session(pool),

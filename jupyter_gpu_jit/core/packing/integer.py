@@ -47,7 +47,7 @@ def rounded(grid: Grid, pool: Pool, uses: Floats, duals: Duals, start: float) ->
     return loads + greedy(grid, rest, purse, duals.shapes)
 
 
-def trimmed(problem: Problem, loads: Iterable[Load]) -> list[Load]:
+def trimmed(problem: Problem, loads: Iterable[Load], *, right_size: bool = True) -> list[Load]:
     """The same nodes without places for more sessions than there are.
 
     Each is right-sized where there are no limits, as another bin may be taken in its place.
@@ -60,7 +60,7 @@ def trimmed(problem: Problem, loads: Iterable[Load]) -> list[Load]:
                 bins.append(load.bin)
                 kept.append(counts)
                 remaining = remaining - counts
-    if problem.is_free:
+    if right_size and problem.is_free:
         fillings = np.array(kept, dtype=np.int64)
         bins = right_sizes(problem, np.array(bins, dtype=np.int64), fillings).tolist()
     nodes = zip(bins, kept, strict=True)

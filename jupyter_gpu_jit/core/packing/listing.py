@@ -58,6 +58,12 @@ def offerings_for(
     return tuple(choice.pool for choice in listed[: policy.max_offerings])
 
 
+def nearest(market: Market, filling: Filling, bin_: Bin, price_factor: float) -> list[Offering]:
+    """Pools that would do and take no more of any limit, within the factor, cheapest first."""
+    choices = _affordable(market, _load(market, filling, bin_), price_factor)
+    return [choice.pool for choice in sorted(choices, key=lambda c: (c.cost, by_price(c.pool)))]
+
+
 def _affordable(market: Market, load: _Load, price_factor: float) -> list[_Choice]:
     """Pools that hold the load; of types whose cheapest pool is within the factor of the best."""
     costs = market.limits.rules.costs

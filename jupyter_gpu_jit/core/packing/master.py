@@ -142,20 +142,44 @@ class Master:
 def whole_uses(pool: Pool, demand: Ints, *, nodes: int) -> Ints | None:
     """How often to use each pattern in whole nodes; None if that many search nodes find nothing."""
     rows = _Rows(pool.problem)
-    highs = _quiet()
-    highs.setOptionValue("mip_rel_gap", 0.0)
+    columns = rows.columns(pool.bins(), pool.counts())
+    return whole(pool.costs(), columns, *rows.bounds(demand), nodes=nodes)
+
+
+def _in_whole_numbers(highs: highspy.Highs, size: int, nodes: int, gap: float) -> Ints | None:
+    highs.setOptionValue("mip_rel_gap", gap)
     highs.setOptionValue("mip_abs_gap", 0.0)
     highs.setOptionValue("mip_max_nodes", nodes)
-    _add_rows(highs, *rows.bounds(demand))
-    _add_columns(highs, pool.costs(), rows.columns(pool.bins(), pool.counts()))
-    every = np.arange(len(pool), dtype=np.int32)
-    whole = np.full(len(pool), highspy.HighsVarType.kInteger)
-    highs.changeColsIntegrality(len(pool), every, whole)
+    every = np.arange(size, dtype=np.int32)
+    integers = np.full(size, highspy.HighsVarType.kInteger)
+    highs.changeColsIntegrality(size, every, integers)
     highs.run()
     if highs.getInfo().primal_solution_status != 2:
         return None
     uses: Ints = np.rint(np.array(highs.getSolution().col_value)).astype(np.int64)
     return uses
+
+
+def relaxed(costs: Ints, columns: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Duals of the rows of a linear program, micro-USD; columns [P, rows]. Raises Unsolved."""
+    highs = _quiet()
+    _add_rows(highs, lower, upper)
+    _add_columns(highs, costs, columns)
+    _run(highs)
+    return np.array(highs.getSolution().row_dual, dtype=np.float64) * _MICRO
+
+
+def whole(
+    costs: Ints, columns: Floats, lower: Floats, upper: Floats, *, nodes: int, gap: float = 0.0
+) -> Ints | None:
+    """How often to use each column in whole numbers; None if so many search nodes find nothing.
+
+    The search ends where the answer is known to be within ``gap`` of the best.
+    """
+    highs = _quiet()
+    _add_rows(highs, lower, upper)
+    _add_columns(highs, costs, columns)
+    return _in_whole_numbers(highs, len(costs), nodes, gap)
 
 
 def multipliers(worth: Floats, shares: Floats, most: Floats) -> Floats:

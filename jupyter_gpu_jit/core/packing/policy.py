@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,9 @@ class Policy:
     ``daemons``: what DaemonSets take of each new node. ``node_restart_usd_micro`` and
     ``session_restart_usd_micro`` are paid per interruption, ``prior_interruptions_per_hour`` is
     the rate of a Spot pool of which none is known. ``max_pool_share`` and ``max_zone_share``: the
-    part of all Spot nodes that may be in one pool (type and zone) and in one zone; 1 is off.
+    part of a profile's sessions that may be in one Spot pool (type and zone) and in one zone of
+    Spot nodes; 1 is off. ``spread_price_factor``: that may make the new nodes so many times
+    dearer at most.
     """
 
     excluded_families: frozenset[str] = DEFAULT_EXCLUDED_FAMILIES
@@ -41,17 +44,20 @@ class Policy:
     prior_interruptions_per_hour: float = 0.0
     max_pool_share: float = 1.0
     max_zone_share: float = 1.0
+    spread_price_factor: float = math.inf
 
     def __post_init__(self) -> None:
         """Raise Defect for limits under which nothing could be listed."""
         if self.price_factor < 1 or self.max_offerings < 1:
             raise Defect("A policy needs price_factor >= 1 and max_offerings >= 1.")
+        if self.spread_price_factor < 1:
+            raise Defect("A policy needs spread_price_factor >= 1.")
         if not (0 < self.max_pool_share <= 1 and 0 < self.max_zone_share <= 1):
             raise Defect("A policy needs shares of pools and zones above 0 and at most 1.")
 
     @property
     def spreads(self) -> bool:
-        """Whether Spot nodes are to be spread over pools or zones."""
+        """Whether sessions are to be spread over Spot pools or zones."""
         return min(self.max_pool_share, self.max_zone_share) < 1
 
     def rate_of(self, capacity_type: CapacityType, known: float | None) -> float | None:
@@ -86,11 +92,13 @@ USUAL = Policy(
     session_restart_usd_micro=250_000,
     prior_interruptions_per_hour=PRIOR_INTERRUPTIONS_PER_HOUR,
     max_pool_share=0.5,
+    spread_price_factor=1.25,
 )
 """What a hub should plan with unless its admin says otherwise.
 
 Root disk: 100 GB of gp3 at 0.08 USD a month per GB. Restart of a node: some three minutes of a
 small GPU node in which nobody computes; of a session: a quarter of a dollar, the price of a
-move. Half of the Spot nodes in one pool: an interruption takes a whole pool within minutes (92 %
-of those seen in the 2026 study Spot-and-Scoot), and then half of the sessions live on.
+move. Half of a profile's sessions in one pool: an interruption takes a whole pool within minutes
+(92 % of those seen in the 2026 study Spot-and-Scoot), and then half of the class goes on working.
+Not at any price: two shares of an A100 are not worth two nodes of eight.
 """

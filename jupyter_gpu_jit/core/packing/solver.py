@@ -5,33 +5,34 @@ Pure: equal snapshots, in whatever order their parts come, give equal plans.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from ..model import LaunchTerms, Offering, Placement, Plan, PlannedClaim, SessionRequest, Snapshot
 from ..pricing import total_usd_per_hour_micro
 from .company import in_company
 from .engine import FIRST_STEPS, Answer, pack
 from .explain import SEAT_MAY_FREE, Explanation, explained, held_back, over_budget
-from .fillings import Filling, Market, open_market
+from .fillings import Market, open_market
 from .groups import with_groups
 from .limits import is_limited, limits_of, why_limited
 from .listing import offerings_for, within
 from .market import Entry, entries, is_stranded
 from .memory import recalled, remembered
 from .policy import DEFAULT, EMPTY, Policy, Warm
-from .problem import Ints, Load
+from .problem import Ints, Load, Problem
 from .seats import Seating, with_rates
 from .served import Served
 from .shapes import group, in_order
 from .solution import Solution, with_refusals
-from .spread import crowded
-from .sunk import bound_with_seats
+from .spread import Ledger, Spread, Standing, by_profile
+from .spreading import Pools, Spreading
+from .sunk import bound_with_seats, seats_matter
 
 NEW = "New"
-# How often a plan is made again because it crowds Spot pools.
-_MOST_LIMITS = 8
-_NOT_SPREAD = "More Spot nodes are in one pool or zone than the policy wishes: no other serves all"
 
 
 def solve(
@@ -80,7 +81,8 @@ def _work_out(
     warm: Warm,
     steps: int,
 ) -> Solution:
-    sessions = in_order(in_company(snapshot.waiting))
+    waiting = in_company(snapshot.waiting)
+    sessions = in_order(by_profile(waiting) if policy.spreads else waiting)
     shapes = group(sessions)
     seating = Seating(snapshot.seats, shapes, lambda shape: is_stranded(shape, eligible))
     left = seating.fill(sessions)
@@ -145,6 +147,7 @@ def _take(wanted: Iterable[tuple[list[str], int]]) -> list[str]:
     return taken
 
 
+Listed = tuple[Offering, ...]
 _Bought = tuple[Answer, tuple[PlannedClaim, ...], dict[str, Explanation], tuple[str, ...]]
 
 
@@ -160,10 +163,17 @@ class _Buying:
     warm: Warm
     steps: int
     queues: list[list[str]] = field(default_factory=list)
-    _listed: dict[tuple[int, Filling], tuple[Offering, ...]] = field(default_factory=dict)
+    _pools: tuple[Spread, tuple[Pools, ...]] | None = None
+    _freely: tuple[Market, Answer] | None = None
+
+    @cached_property
+    def standing(self) -> Standing:
+        """Who is where; asked for once by all quotes."""
+        return Standing(self.snapshot.seats, self.policy)
 
     def solution(self, seating: Seating, left: Sequence[SessionRequest]) -> Solution:
-        packed, claims, reasons, notes = self.bought({session.uid for session in left})
+        waiting = {session.uid for session in left}
+        packed, claims, reasons, notes = self.bought(waiting, seating.placements)
         placed = [Placement(session=u, place=c.key, reason=NEW) for c in claims for u in c.sessions]
         price = total_usd_per_hour_micro(c.offerings[0] for c in claims)
         cost = self._cost(claims)
@@ -181,79 +191,80 @@ class _Buying:
         )
         return Solution(plan, reasons)
 
-    def bought(self, waiting: Container[str]) -> _Bought:
+    def bought(self, waiting: Container[str], seated: Sequence[Placement] = ()) -> _Bought:
         """New nodes for those, and why the others get none."""
         self.queues = [
             [s.uid for s in shape.sessions if s.uid in waiting] for shape in self.market.shapes
         ]
         budget = _budget(self.snapshot)
-        packed, notes = self._spread_out(self._packed(budget), budget)
+        packed, notes = self._spread_out(self._packed(budget), budget, seated)
         claims = within(self._claims(packed), budget)
         return packed, claims, self._reasons(budget, packed), notes
 
     def _packed(self, budget: int | None) -> Answer:
-        problem = self.market.problem([len(queue) for queue in self.queues], budget)
         hints = recalled(self.market, self.warm.patterns)
-        return pack(problem, hints=hints, steps=self.steps)
+        return pack(self._problem(budget), hints=hints, steps=self.steps)
+
+    def _problem(self, budget: int | None) -> Problem:
+        return self.market.problem([len(queue) for queue in self.queues], budget)
 
     def _cost(self, claims: Sequence[PlannedClaim]) -> int:
         """What the nodes cost with all that comes on top of their price."""
         costs = self.policy.node_costs
         return sum(costs.together(c.offerings[0], len(c.sessions)) for c in claims)
 
-    def _spread_out(self, packed: Answer, budget: int | None) -> tuple[Answer, tuple[str, ...]]:
-        """The plan with pools and zones limited as the policy says, unless somebody would lose.
-
-        The limits are reckoned from the nodes of the first plan and come one after the other.
-        """
+    def _spread_out(
+        self, packed: Answer, budget: int | None, seated: Sequence[Placement]
+    ) -> tuple[Answer, tuple[str, ...]]:
+        """The plan with no more of a profile in one pool or zone than the policy says."""
         if not self.policy.spreads:
             return packed, ()
-        for _ in range(_MOST_LIMITS):
-            market, rows = self.market, self.market.limits.rules.rows
-            sold = [(self._offerings(load)[0], load.repeat) for load in packed.loads]
-            more = crowded(sold, self.snapshot.seats, self.policy, rows)
-            if not more:
-                return packed, ()
-            limits = market.limits.and_also(more)
-            self._go_to(open_market(self.eligible, market.shapes, limits))
-            spread = self._packed(budget)
-            if sum(spread.unserved) > sum(packed.unserved):
-                self._go_to(market)
-                return packed, (_NOT_SPREAD,)
-            packed = spread
-        return packed, (_NOT_SPREAD,)
-
-    def _go_to(self, market: Market) -> None:
-        """Buy there from now on; what was listed is of another market's bins."""
-        self.market = market
-        self._listed.clear()
+        problem = self._problem(budget)
+        bought = (problem.demand - np.array(packed.unserved, dtype=np.int64)).tolist()
+        shapes = self.market.shapes
+        spread = Spread(shapes, self.standing.with_seated(shapes, seated), bought)
+        order = Spreading(self.eligible, self.market, problem, self.policy, spread, self.steps)
+        self._freely = (self.market, packed)
+        found = order.of(packed)
+        self.market, self._pools = found.market, (spread, found.pools)
+        return found.plan, found.notes
 
     def _offerings(self, load: Load) -> tuple[Offering, ...]:
-        """Asked for twice, once to see what is crowded."""
-        key = (load.bin, load.counts)
-        if key not in self._listed:
-            bin_ = self.market.bins[load.bin]
-            self._listed[key] = offerings_for(self.market, load.counts, self.policy, bin_)
-        return self._listed[key]
+        bin_ = self.market.bins[load.bin]
+        return offerings_for(self.market, load.counts, self.policy, bin_)
 
     def _claims(self, packed: Answer) -> list[PlannedClaim]:
         claims: list[PlannedClaim] = []
-        for load in packed.loads:
+        for load, listed in self._lists(packed):
             layout = self.market.bins[load.bin].entry.layout
-            offerings = self._offerings(load)
             present = zip(self.market.shapes, load.counts, strict=True)
             terms = LaunchTerms(efa=any(shape.needs.efa for shape, n in present if n))
             wanted = [(q, n) for q, n in zip(self.queues, load.counts, strict=True) if n]
-            for _ in range(load.repeat):
-                claim = PlannedClaim(
-                    key=f"new-{len(claims) + 1}",
-                    offerings=offerings,
-                    sessions=tuple(_take(wanted)),
-                    layout=layout,
-                    terms=terms,
-                )
-                claims.append(claim)
+            for offerings, nodes in listed:
+                for _ in range(nodes):
+                    claim = PlannedClaim(
+                        key=f"new-{len(claims) + 1}",
+                        offerings=offerings,
+                        sessions=tuple(_take(wanted)),
+                        layout=layout,
+                        terms=terms,
+                    )
+                    claims.append(claim)
         return claims
+
+    def _lists(self, packed: Answer) -> Iterator[tuple[Load, list[tuple[Listed, int]]]]:
+        """What the nodes of each load list, and how many."""
+        if self._pools is None:
+            yield from ((load, [(self._offerings(load), load.repeat)]) for load in packed.loads)
+            return
+        spread, pools = self._pools
+        ledger, held = Ledger(spread), [spread.profiles(load.counts) for load in packed.loads]
+        for counts, those in zip(held, pools, strict=True):
+            for pool, nodes in those:
+                ledger.take(spread.rows(pool), counts, nodes)
+        for load, counts, those in zip(packed.loads, held, pools, strict=True):
+            others = self._offerings(load)
+            yield load, [(ledger.lists(p, others, counts, n), n) for p, n in those]
 
     def _reasons(self, budget: int | None, packed: Answer) -> dict[str, Explanation]:
         """Why each session still in a queue is there; sessions of a shape share one reason."""
@@ -287,4 +298,11 @@ class _Buying:
             len(shape.sessions) - len(queue)
             for shape, queue in zip(self.market.shapes, self.queues, strict=True)
         ]
-        return bound_with_seats(self.market, placed, self.snapshot.seats, self.served, packed)
+        seats = self.snapshot.seats
+        if self._freely is None or self.market is self._freely[0]:
+            return bound_with_seats(self.market, placed, seats, self.served, packed)
+        market, freely = self._freely
+        least = bound_with_seats(market, placed, seats, self.served, freely)
+        if seats_matter(market, placed, seats, self.served):
+            return least
+        return max(least, packed.lower_bound)

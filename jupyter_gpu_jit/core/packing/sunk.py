@@ -38,6 +38,13 @@ def bound_with_seats(
     return prove(Pricer(Grid(extended)), duals, QUICK).value
 
 
+def seats_matter(
+    market: Market, placed: Sequence[int], seats: Sequence[Seat], served: Served
+) -> bool:
+    """Whether any of them could take one of those placed."""
+    return bool(_useful(market, placed, seats, served))
+
+
 def _useful(
     market: Market, placed: Sequence[int], seats: Sequence[Seat], served: Served
 ) -> Counter[tuple[Resources, int]]:

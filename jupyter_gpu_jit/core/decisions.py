@@ -23,6 +23,8 @@ _CONDITIONS = {
     (wire.LAUNCHED, False): "Launch failed",
     (wire.REGISTERED, True): "Node joined",
     (wire.INITIALISED, True): "Node ready",
+    (wire.AT_RISK, True): "May be taken back",
+    (wire.INTERRUPTED, True): "Taken back by the cloud",
     (wire.TERMINATING, True): "Being given back",
 }
 _SEATED = (Stage.PULLING, Stage.STARTING, Stage.READY)
@@ -146,6 +148,8 @@ def _condition(claim: NodeClaim, condition: Condition, what: str) -> Decision:
     if condition.type == wire.LAUNCHED and condition.status:
         price = format_usd(claim.usd_per_hour_micro)
         why = f"{claim.instance_type} in {claim.zone} ({claim.capacity_type}), {price}/h."
+    if condition.type == wire.INTERRUPTED and claim.deadline is not None:
+        why = f"{condition.reason}, until {format_time(claim.deadline)}."
     if condition.type in (wire.REGISTERED, wire.INITIALISED):
         why = claim.node_name
     return Decision(at=condition.since, what=what, why=why, claim=claim.name)

@@ -116,11 +116,15 @@ class Collection:
     async def _remove_ghosts(
         self, instances: Iterable[Instance], claims: Iterable[NodeClaim]
     ) -> None:
-        """Node objects that carry our pin but whose claim and instance are both gone."""
+        """Nodes whose claim and instance are both gone, also those that joined when it was over."""
         names = {claim.name for claim in claims}
-        alive = {i.provider_id for i in instances if i.state != "terminated"}
+        owned = {claim.provider_id for claim in claims}
+        over = {i.provider_id for i in instances if self._is_ours(i) and i.state == "terminated"}
+        alive = {i.provider_id for i in instances} - over
         for node in list(self._state.nodes):
-            if node.claim and node.claim not in names and node.provider_id not in alive:
+            forgotten = node.claim and node.claim not in names and node.provider_id not in alive
+            belated = not node.claim and node.provider_id in over - owned
+            if forgotten or belated:
                 self._state.check_settled()
                 try:
                     await self._cluster.delete(

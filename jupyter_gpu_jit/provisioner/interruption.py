@@ -40,8 +40,9 @@ _REASONS = {
 # Two sources tell of one end some seconds apart; one that is this much sooner is another.
 _SOONER_SECONDS = 30.0
 _ATTEMPTS, _AGAIN_SECONDS = 5, 0.3
-# An instance is unknown while its launch is still being written down.
-_YOUNG_SECONDS = 60.0
+# An instance is unknown while its launch is still being written down. A notice of it is left to
+# come again once, not for ever: others' notices come while we launch, too.
+_YOUNG_SECONDS = 15.0
 _GRACE_SECONDS = 15
 
 

@@ -107,6 +107,23 @@ def test_a_failed_launch_says_what_the_cloud_said():
     assert lines(EMPTY, facts(claims=(before,))) == [(0, "Node planned", "")]
 
 
+def test_a_node_that_is_taken_back_is_told_with_its_deadline():
+    risk = Condition(
+        type=wire.AT_RISK, status=True, since=T0 + 50, reason="RebalanceRecommendation"
+    )
+    taken = Condition(type=wire.INTERRUPTED, status=True, since=T0 + 60, reason="SpotInterruption")
+    before = facts(claims=(claim("c1"),))
+    old = before.claims[0]
+    new = replace(old, conditions=(*old.conditions, risk, taken), deadline=T0 + 180.0)
+    after = facts(claims=(new,))
+    assert lines(before, after) == [
+        (50, "May be taken back", "RebalanceRecommendation"),
+        (60, "Taken back by the cloud", f"SpotInterruption, until {format_time(T0 + 180.0)}."),
+    ]
+    unknown = facts(claims=(replace(old, conditions=(*old.conditions, taken)),))
+    assert lines(before, unknown) == [(60, "Taken back by the cloud", "SpotInterruption")]
+
+
 def test_conditions_nobody_explains_are_left_out():
     odd = replace(claim("c1"), conditions=(condition("Odd", True),))
     assert lines(facts(claims=(claim("c1"),)), facts(claims=(odd,))) == []

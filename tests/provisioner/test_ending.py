@@ -144,3 +144,28 @@ def test_a_launch_nobody_answers_is_given_up_after_its_time_and_planned_anew(in_
         assert len(world.cloud.ledger) == 1
 
     in_world(body, make=counting(clouds, deaf=True))
+
+
+def test_a_node_that_joins_when_its_claim_is_long_gone_is_removed(in_world, l4):
+    async def body(world: World):
+        ann = world.hub.start("ann", l4)
+        await world.hub.ready(ann)
+        await world.hub.stop(ann)
+        await world.all_given_back()
+        (record,) = world.cloud.ledger.values()
+        for name, provider_id in (
+            ("late", record.instance.provider_id),
+            ("foreign", "aws:///us-east-1a/i-another"),
+        ):
+            node = {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name},
+                "spec": {"providerID": provider_id},
+            }
+            await world.cluster.create(NODES, node)
+        await world.until(lambda: set(world.truth.nodes) == {"foreign"}, seconds=90)
+        await world.clock.sleep(120)
+        assert set(world.truth.nodes) == {"foreign"}
+
+    in_world(body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -63,6 +64,14 @@ class WorldControl:
         return found
 
 
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """What it says first; nothing when it ends or takes too long."""
+    stdout = process.stdout
+    if stdout is None or not select.select([stdout], [], [], READY_SECONDS)[0]:
+        return b""
+    return stdout.readline()
+
+
 class AwsWorld:
     """A world as a child process that ends with this one. Also a context manager."""
 
@@ -105,7 +114,10 @@ class AwsWorld:
         return WorldControl(self.url, self.token)
 
     def start(self) -> AwsWorld:
-        """Start and wait until it answers. Raises Defect with the end of what it said."""
+        """Start and wait until it answers. Raises Defect when it does not.
+
+        Call it in a thread that stays: the child ends with the thread that started it.
+        """
         with (self._log or Path(os.devnull)).open("ab") as output:
             self._process = subprocess.Popen(
                 tether.command([sys.executable, *self._line]),
@@ -115,8 +127,7 @@ class AwsWorld:
                 stderr=output,
                 start_new_session=True,
             )
-        stdout = self._process.stdout
-        ready = stdout.readline() if stdout is not None else b""
+        ready = _first_line(self._process)
         if not ready.startswith(b"{"):
             self.stop()
             raise Defect(

@@ -57,13 +57,18 @@ class World:
             began = self.now() - self.parameters.price_history_seconds
             self.prices = Prices(self.parameters, self.rng, self.vcpus, began)
             self.instances = Instances(self)
-            self.market.on_new_pool = Weather(self).begin
+            self.weather = Weather(self)
+            self.market.on_new_pool = self.weather.begin
             self.log("began", {"seed": seed})
 
     def change(self, values: Json) -> None:
         """Other parameters from now on. Raises ValueError."""
         with self.timeline.lock:
+            calm = not self.parameters.weather
             self.parameters = self.market.parameters = self.parameters.changed(values)
+            if calm and self.parameters.weather:
+                for key, pool in list(self.market.pools.items()):
+                    self.weather.begin(key, pool)
 
     def now(self) -> float:
         """World time, epoch seconds."""

@@ -162,9 +162,10 @@ class Market:
             instance_type(body, self._packaged, self._offerings(body, self._known))
             for body in self._known.types
         )
-        types = risky((kind for kind in found if kind is not None), self._rates)
-        if types:
-            self._types = tuple(types)
+        types = tuple(risky((kind for kind in found if kind is not None), self._rates))
+        # The same catalogue stays the same object: the planner keeps what it made of it.
+        if types and types != self._types:
+            self._types = types
             self._by_name = {**self._packaged, **{kind.name: kind for kind in types}}
 
     def _offerings(self, body: Json, known: _Known) -> Iterable[Offering]:

@@ -1,19 +1,22 @@
 """The node's own side: Nodes join when and as the world, the user data and the faults say."""
 
+import asyncio
 import base64
 import json
 
 import pytest
+from worlds import connected, eventually
 
 from jupyter_gpu_jit.adapters.aws.facts import Facts
 from jupyter_gpu_jit.adapters.aws.settings import ImageFamily
 from jupyter_gpu_jit.adapters.aws.user_data import Boot, user_data
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.core import wire
-from jupyter_gpu_jit.local.aws_world.nodes import WorldFeed, WorldNodes, instance_of
+from jupyter_gpu_jit.local.aws_world.nodes import WorldFeed, WorldNodes, follow, instance_of
 from jupyter_gpu_jit.local.aws_world.user_data import read
 from jupyter_gpu_jit.local.kwok import ANNOTATION
 from jupyter_gpu_jit.ports import NODES
+from jupyter_gpu_jit.sim.cloud import Hooks
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 
 ONE = "us-east-1a/g6.xlarge"
@@ -36,10 +39,10 @@ def told(family=ImageFamily.AL2023, **more):
 class Stage:
     """An account whose instances become nodes of a cluster in memory."""
 
-    def __init__(self, aws, **options):
+    def __init__(self, aws, cluster=None, **options):
         aws.post("provision", profile="node")
         self.aws = aws
-        self.cluster = MemoryCluster(SystemClock(), RandomIds())
+        self.cluster = cluster or MemoryCluster(SystemClock(), RandomIds())
         self.nodes = WorldNodes(aws.world.control, self.cluster, SystemClock(), **options)
 
     async def after(self, seconds):
@@ -193,3 +196,53 @@ def test_labels_and_taints_by_kubelet_flags_are_read_too():
     found = read(base64.b64encode(text.encode()).decode())
     assert found.labels == {"a": "b", "c": "d"}
     assert found.taints == ({"key": "k", "value": "v", "effect": "NoSchedule"},)
+
+
+async def test_on_a_real_control_plane_kwok_keeps_the_node_and_its_gpus(aws, control_plane):
+    async with connected(
+        control_plane.server, control_plane.admin_token, str(control_plane.ca_file)
+    ) as cluster:
+        stage = Stage(aws, cluster)
+        (instance_id,) = stage.launch()
+        aws.post("advance", seconds=200)
+        await stage.nodes.step()
+        name = aws.instance(instance_id)["PrivateDnsName"]
+
+        async def usable():
+            status = (await cluster.get(NODES, name))["status"]
+            up = any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+            return up and status["allocatable"].get(wire.GPU_RESOURCE) == "1"
+
+        await eventually(usable, seconds=30.0)
+        aws.ec2.terminate_instances(InstanceIds=[instance_id])
+        aws.post("advance", seconds=200)
+        await stage.nodes.step()
+        left = [node["metadata"]["name"] for node in (await cluster.list(NODES)).items]
+        assert name not in left
+
+
+async def test_hooks_of_a_simulated_cloud_are_called_for_instances_of_a_world(aws):
+    ran, ended = [], []
+
+    async def on_running(instance):
+        ran.append(instance)
+
+    async def on_ended(instance):
+        ended.append(instance.id)
+
+    hooks = Hooks(on_running=on_running, on_ended=on_ended)
+    following = asyncio.create_task(follow(aws.world.control, hooks, SystemClock()))
+    aws.template()
+    (instance_id,) = aws.launched(ONE)
+    aws.post("advance", seconds=60)
+    await eventually(lambda: holds(ran))
+    aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    aws.post("advance", seconds=120)
+    await eventually(lambda: holds(ended))
+    following.cancel()
+    assert [(i.id, i.capacity_type, i.state) for i in ran] == [(instance_id, "spot", "running")]
+    assert ended == [instance_id]
+
+
+async def holds(found):
+    return bool(found)

@@ -121,6 +121,15 @@ async def test_a_placement_group_is_made_used_again_and_stood_in(aws):
     assert placed["GroupName"] == "gang-1"
 
 
+async def test_a_group_that_is_there_already_is_used_after_a_crash_too(aws):
+    group = PlacementGroup(name="apart", strategy="partition", partitions=3)
+    await aws.cloud.launch(request(BIG, placement_group=group))
+    again = await another(aws).launch(request(BIG, token="batch-2-1", placement_group=group))
+    assert len(again.instances) == 1
+    (found,) = await aws.calls.pages("ec2", "DescribePlacementGroups", "PlacementGroups")
+    assert (found["Strategy"], found["PartitionCount"]) == ("partition", 3)
+
+
 async def test_efa_is_asked_for_with_as_many_interfaces_as_the_type_has(aws):
     await aws.cloud.launch(request(BIG, efa=True))
     (found,) = await aws.calls.pages("ec2", "DescribeLaunchTemplates", "LaunchTemplates")
@@ -286,6 +295,20 @@ async def test_many_who_end_one_each_make_few_calls(aws):
     assert sum("TerminateInstances" in line for line in lines) <= 2
 
 
+async def test_one_that_may_not_be_ended_keeps_none_of_the_others_alive(aws):
+    result = await aws.cloud.launch(request(count=4))
+    aws.world.control.post(
+        "fault",
+        kind="error",
+        action="TerminateInstances",
+        code="UnauthorizedOperation",
+        status=403,
+        count=1,
+    )
+    await aws.cloud.terminate([i.id for i in result.instances])
+    assert aws.live() == []
+
+
 async def test_templates_and_groups_that_nobody_uses_are_removed(aws):
     used, unused = PlacementGroup(name="used"), PlacementGroup(name="unused")
     await aws.cloud.launch(request(BIG, token="a", placement_group=used))
@@ -306,6 +329,7 @@ async def test_templates_and_groups_that_nobody_uses_are_removed(aws):
 async def test_prices_and_risks_are_those_of_now(aws):
     await aws.cloud.market.refresh()
     await aws.cloud.market.refresh_on_demand()
+    await aws.cloud.market.refresh_risks()
     assert aws.cloud.market.age_seconds() < 60
     types = {kind.name: kind for kind in await aws.cloud.instance_types()}
     sold = {o.key: o for o in types["g6.xlarge"].offerings}
@@ -313,6 +337,25 @@ async def test_prices_and_risks_are_those_of_now(aws):
     assert 0 < sold[SPOT.key].usd_per_hour_micro <= 804_800
     assert sold[SPOT.key].interruptions_per_hour > 0
     assert {name.partition(".")[0] for name in types} == {"g6", "p4d"}
+
+
+async def test_prices_are_kept_fresh_beside_everything_else_whatever_fails_once(aws, monkeypatch):
+    monkeypatch.setattr(market_module, "RETRY_SECONDS", 0.1)
+    for action in ("DescribeSpotPriceHistory", "GetProducts", "GetSpotPlacementScores"):
+        aws.world.control.post(
+            "fault", kind="error", action=action, code="AccessDenied", status=403, count=1
+        )
+    keeping = asyncio.create_task(aws.cloud.market.keep_fresh())
+
+    async def all_is_known():
+        types = {kind.name: kind for kind in await aws.cloud.instance_types()}
+        sold = {o.key: o for o in types["g6.xlarge"].offerings}
+        return SPOT.key in sold and sold[SPOT.key].interruptions_per_hour
+
+    await eventually(all_is_known)
+    assert not keeping.done()
+    keeping.cancel()
+    await asyncio.wait([keeping])
 
 
 async def test_the_packaged_table_is_used_while_aws_is_silent(aws, monkeypatch):

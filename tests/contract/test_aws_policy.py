@@ -91,6 +91,7 @@ async def everything(stage):
     cloud = Ec2Cloud(calls, instance_types())
     await cloud.market.refresh()
     await cloud.market.refresh_on_demand()
+    await cloud.market.refresh_risks()
     group = PlacementGroup(name="gang")
     spot = await cloud.launch(launch("a", BIG, placement_group=group, efa=True))
     plain = await cloud.launch(launch("b", PLAIN))

@@ -21,11 +21,12 @@ from ...ports import Instance
 from .calls import AwsCalls, Json
 from .facts import FactSource
 from .prices import SpotPrices, on_demand_prices, spot_prices
-from .scores import Rates, Scores
+from .scores import Rates, placement_rates
 from .sizes import instance_type
 
 log = logging.getLogger(__name__)
 SPOT_SECONDS, TYPES_SECONDS, ON_DEMAND_SECONDS = 300.0, 12 * 3600.0, 12 * 3600.0
+RISKS_SECONDS = 6 * 3600.0
 RETRY_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 20.0
 _MOST_NAMED = 100
@@ -53,7 +54,6 @@ class Market:
         self._known = _Known()
         self._asked_at: dict[str, float] = {}
         self._rates: Rates = {}
-        self._scores = Scores(calls)
         self._types: Sequence[InstanceType] = tuple(packaged)
         self._by_name = self._packaged
         self._answered = asyncio.Event()
@@ -85,10 +85,12 @@ class Market:
         return replace(instance, usd_per_hour_micro=sold.usd_per_hour_micro)
 
     async def keep_fresh(self) -> None:
-        """Ask for what is due, for ever. On-demand prices, which hardly move, hold up nothing."""
+        """Ask for what is due, for ever. On-demand prices and risks hold up nothing."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again(self.refresh, SPOT_SECONDS))
             group.create_task(self._again(self.refresh_on_demand, ON_DEMAND_SECONDS))
+            await self._answered.wait()
+            group.create_task(self._again(self.refresh_risks, RISKS_SECONDS))
 
     async def refresh(self) -> None:
         """Ask for types and Spot prices. Raises Rejected, NotFound, Unavailable; the old stay."""
@@ -100,12 +102,15 @@ class Market:
             self._known.ours = frozenset(facts.zones)
             self._renew()
             self._answered.set()
-            self._rates = await self._scores.rates(self._types, facts)
-            self._renew()
 
     async def refresh_on_demand(self) -> None:
         """Ask for on-demand prices; until they come the packaged ones are used. Raises likewise."""
         self._known.on_demand = await on_demand_prices(self._calls)
+        self._renew()
+
+    async def refresh_risks(self) -> None:
+        """Ask how deep Spot pools are. Raises likewise; the old rates stay."""
+        self._rates = await placement_rates(self._calls, self._types, await self._facts.facts())
         self._renew()
 
     async def _again(self, ask: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -47,6 +47,7 @@ class Launching:
         settings: Settings,
     ) -> None:
         self._meter = meter
+        self._overdue: set[str] = set()
         self._cloud = cloud
         self._state = state
         self._claims = claims
@@ -63,15 +64,38 @@ class Launching:
             await self._give_up(members)
             return
         await self._mark_started(members)
-        try:
-            result = await self._send(batch, members[0])
-        except TransientError:
-            if not self._is_too_late(members):
-                raise
-            # Should there be instances after all, nobody waits for them: collection ends them.
-            result = _no_answer(members[0])
+        result = await self._outcome(batch, members)
         self._remember(result)
         await self._write_back(batch, result)
+
+    async def _outcome(self, batch: LaunchBatch, members: Sequence[NodeClaim]) -> LaunchResult:
+        """What came of the request; after its time, what there is. Raises TransientError."""
+        if batch.id in self._overdue:
+            result = await self._found(batch, members[0])
+            self._overdue.discard(batch.id)
+            return result
+        try:
+            return await self._send(batch, members[0])
+        except TransientError:
+            if self._is_too_late(members):
+                # Looked for a while later: what took effect just now is not listed at once.
+                self._overdue.add(batch.id)
+            raise
+
+    async def _found(self, batch: LaunchBatch, claim: NodeClaim) -> LaunchResult:
+        """What there is of a batch whose request is not answered. Raises TransientError.
+
+        A cloud that is away altogether is waited for: another plan would ask it the same.
+        """
+        instances = [
+            instance
+            for instance in await self._cloud.instances()
+            if instance.tags.get(wire.BATCH_TAG) == batch.id
+            and instance.state in ("pending", "running")
+        ]
+        complete = len(instances) >= len(batch.claims)
+        failures = () if complete else (_no_answer(claim),)
+        return LaunchResult(instances=tuple(instances), failures=failures)
 
     def _is_too_late(self, members: Sequence[NodeClaim]) -> bool:
         """Whether the cloud has had its time to answer: whoever waits is planned anew."""
@@ -187,13 +211,12 @@ def _placement_group(claim: NodeClaim) -> PlacementGroup | None:
     return PlacementGroup(name=name, strategy=strategy) if name else None
 
 
-def _no_answer(claim: NodeClaim) -> LaunchResult:
-    said = LaunchFailure(
+def _no_answer(claim: NodeClaim) -> LaunchFailure:
+    return LaunchFailure(
         offering=claim.offerings[0],
         code="LaunchTooLong",
         message="The cloud did not answer in time.",
     )
-    return LaunchResult(instances=(), failures=(said,))
 
 
 def _sold(instance: Instance) -> Offering:

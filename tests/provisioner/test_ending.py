@@ -92,8 +92,8 @@ def test_a_new_node_is_labelled_with_its_place_in_the_network_and_asked_about_on
 class Counting:
     """A cloud that counts questions about the network, and can be deaf to launches."""
 
-    def __init__(self, inner, *, deaf=False):
-        self.inner, self.deaf = inner, deaf
+    def __init__(self, inner, *, deaf=False, takes_effect=False):
+        self.inner, self.deaf, self.takes_effect = inner, deaf, takes_effect
         self.asked, self.tokens = [], []
 
     def __getattr__(self, name):
@@ -105,6 +105,8 @@ class Counting:
 
     async def launch(self, request):
         self.tokens.append(request.client_token)
+        if self.takes_effect:
+            await self.inner.launch(request)
         if self.deaf:
             raise Unavailable("The simulated answer did not come.", reason="Timeout")
         return await self.inner.launch(request)
@@ -169,3 +171,14 @@ def test_a_node_that_joins_when_its_claim_is_long_gone_is_removed(in_world, l4):
         assert set(world.truth.nodes) == {"foreign"}
 
     in_world(body)
+
+
+def test_what_was_launched_without_an_answer_is_found_and_not_launched_again(in_world, l4):
+    clouds = []
+
+    async def body(world: World):
+        ann = world.hub.start("ann", l4)
+        await world.hub.ready(ann, seconds=SIM_SETTINGS.launch_deadline_seconds + 120)
+        assert len(world.cloud.ledger) == len(set(clouds[0].tokens)) == 1
+
+    in_world(body, make=counting(clouds, deaf=True, takes_effect=True))

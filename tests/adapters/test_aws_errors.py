@@ -8,12 +8,12 @@ from jupyter_gpu_jit.adapters.aws.errors import error_of, sentence
 from jupyter_gpu_jit.errors import NotFound, Rejected, Unavailable
 
 
-def answered(code, message="Said so.", status=400):
+def answered(code, message="Said so.", status=400, operation="CreateFleet"):
     body = {
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    return boto.ClientError(body, "CreateFleet")
+    return boto.ClientError(body, operation)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,13 @@ def test_a_denial_names_the_permission_that_is_missing():
     said = "User: arn is not authorized to perform: iam:PassRole on resource: arn:x"
     inner = error_of(answered("UnauthorizedOperation", said), "ec2", "CreateFleet")
     assert "lacks the permission iam:PassRole" in inner.user_message
+
+
+def test_a_role_that_may_not_be_taken_is_no_permission_of_ours():
+    refused = answered("AccessDenied", operation="AssumeRoleWithWebIdentity")
+    ours = error_of(refused, "ec2", "CreateFleet")
+    assert ours.reason == "BadCredentials"
+    assert "trust policy" in ours.user_message
 
 
 @pytest.mark.parametrize(

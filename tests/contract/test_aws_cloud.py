@@ -17,7 +17,7 @@ from jupyter_gpu_jit.adapters.system import SystemClock
 from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core.model import Offering
 from jupyter_gpu_jit.core.requirements import CapacityType
-from jupyter_gpu_jit.errors import Rejected, Unavailable
+from jupyter_gpu_jit.errors import NotFound, Rejected, Unavailable
 from jupyter_gpu_jit.ports import LaunchRequest, PlacementGroup
 
 SPOT = Offering(
@@ -234,6 +234,18 @@ async def test_another_refusal_of_the_whole_call_is_raised(aws):
     )
     with pytest.raises(Rejected, match="InvalidParameter"):
         await aws.cloud.launch(request())
+
+
+async def test_what_was_removed_meanwhile_is_looked_for_again(aws):
+    await aws.cloud.launch(request())
+    before = await aws.cloud.facts.facts()
+    aws.world.control.post(
+        "fault", kind="error", action="CreateFleet", code="InvalidSubnetID.NotFound", status=400
+    )
+    with pytest.raises(NotFound):
+        await aws.cloud.launch(request(token="batch-2-1"))
+    assert await aws.cloud.facts.facts() is not before
+    assert len((await aws.cloud.launch(request(token="batch-2-1"))).instances) == 1
 
 
 async def test_no_quota_is_a_sentence_for_the_person_who_waits(aws):

@@ -119,9 +119,11 @@ def _of_answer(error: boto.ClientError, service: str, action: str) -> GpuJitErro
         return Unavailable(f"AWS asks for patience with {service}:{action}.", reason="Throttled")
     if code in LATE or code in TROUBLE or status >= 500:
         return Unavailable(f"AWS could not answer {service}:{action} ({code}).", reason=code)
-    if code in DENIED:
+    # Credentials are fetched by a call of their own, on the way to ours.
+    of_credentials = error.operation_name.startswith("AssumeRole")
+    if code in DENIED and not of_credentials:
         return Rejected(missing_permission(service, action, said), reason="MissingPermission")
-    if code in BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS or of_credentials:
         return Rejected(
             f"AWS does not accept the credentials for {service}:{action} ({code}): check the role "
             "of this process and its trust policy.",

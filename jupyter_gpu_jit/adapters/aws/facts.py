@@ -81,6 +81,11 @@ class FactSource:
                 self._until = now + KEPT_SECONDS
             return self._facts
 
+    def doubt(self) -> None:
+        """Something of it is not there any more: ask again before the next use."""
+        self._until = 0.0
+        self._images.clear()
+
     async def image(self, architecture: str, gpu: bool) -> str:
         """The image id for nodes of that kind. Raises Rejected, NotFound, Unavailable."""
         settings = self._calls.settings.image

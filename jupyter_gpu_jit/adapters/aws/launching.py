@@ -83,6 +83,10 @@ class Launcher:
         for wanted in templates:
             self.templates.forget(wanted.name)
 
+    def doubt(self) -> None:
+        """A subnet, a group or an image is not there any more."""
+        self._facts.doubt()
+
     async def create(self, parameters: Json) -> Json:
         """The call itself."""
         await self._calls.pace.before_launch_of(
@@ -226,6 +230,8 @@ class _Fleets:
         elif error.reason in OF_OFFERINGS:
             failures = [failure(row.offering, error.reason) for row in self._rows]
         else:
+            if isinstance(error, NotFound):
+                self._launcher.doubt()
             raise error
         return FleetAnswer(instances=(), failures=tuple(failures))
 

@@ -92,9 +92,12 @@ class Control:
         return {"now": self._world.now(), "speed": self._world.timeline.speed}
 
     def _instances(self, query: Json) -> Json:
-        """All, or only those that changed ``after`` a version."""
+        """All, or only those that changed ``after`` a version of this ``epoch``."""
         after, lives = int(query.get("after", 0)), self._world.instances.lives.values()
+        if int(query.get("epoch", self._world.epoch)) != self._world.epoch:
+            after = 0
         return {
+            "epoch": self._world.epoch,
             "version": self._world.instances.version,
             "instances": [_shown(life) for life in lives if life.version > after],
         }

@@ -73,7 +73,10 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 class AwsWorld:
-    """A world as a child process that ends with this one. Also a context manager."""
+    """A world as a child process that ends with this one. Also a context manager.
+
+    ``environment`` is added to that of the child, which else has none of this one's.
+    """
 
     def __init__(
         self,
@@ -84,11 +87,13 @@ class AwsWorld:
         speed: float = 1.0,
         parameters: Mapping[str, Any] | None = None,
         log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.region = region
         self.token = secrets.token_urlsafe(24)
         self.url = ""
         self._log = log
+        self._environment = {"PATH": os.defpath, **(environment or {})}
         self._line = [
             *("-m", __package__, "--port", str(port), "--seed", str(seed), "--region", region),
             *("--speed", str(speed), "--parameters", json.dumps(dict(parameters or {}))),
@@ -121,7 +126,7 @@ class AwsWorld:
         with (self._log or Path(os.devnull)).open("ab") as output:
             self._process = subprocess.Popen(
                 tether.command([sys.executable, *self._line]),
-                env={"AWS_WORLD_TOKEN": self.token, "PATH": os.defpath},
+                env={**self._environment, "AWS_WORLD_TOKEN": self.token},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -36,20 +36,19 @@ class WorldFeed:
 
     def __init__(self, control: WorldControl) -> None:
         self._control = control
-        self._version = 0
+        self._version, self._epoch = 0, 0
 
     async def changes(self) -> list[Json]:
         """Rows of ``GET instances``, oldest launch first. Raises Unavailable, Defect."""
-        after = self._version
+        after, epoch = self._version, self._epoch
         try:
-            found = await in_thread(lambda: self._control.get("instances", after=after))
+            # After a reset all is new again; the world compares the epochs.
+            found = await in_thread(
+                lambda: self._control.get("instances", after=after, epoch=epoch)
+            )
         except OSError as error:
             raise Unavailable("The AWS world does not answer.") from error
-        if found["version"] < after:
-            # The world was reset: all it has is new.
-            self._version = 0
-            return await self.changes()
-        self._version = found["version"]
+        self._version, self._epoch = found["version"], found["epoch"]
         rows: list[Json] = found["instances"]
         return rows
 

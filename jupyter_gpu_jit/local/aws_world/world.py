@@ -33,6 +33,7 @@ class World:
         self.region = region
         self.timeline = timeline
         self._given = parameters
+        self.epoch = 0
         self._offered: dict[str, frozenset[tuple[str, str]]] = {}
         self.queues = Queues(self)
         self._spot: dict[str, list[tuple[str, str]]] = {}
@@ -42,6 +43,7 @@ class World:
         """Everything as on the first day, with that seed."""
         with self.timeline.lock:
             self.seed = seed
+            self.epoch += 1
             self.parameters = self._given
             self.timeline.restart(start)
             store.reset(seed)

@@ -61,7 +61,7 @@ def layouts_of(kind: InstanceType) -> Iterator[Layout]:
     """
     plain = whole(kind)
     yield plain
-    if not kind.allocatable.gpus or kind.gpu_interconnect == FRACTION or _foreign(kind):
+    if not kind.allocatable.gpus or kind.gpu_interconnect == FRACTION or is_foreign(kind):
         return
     memory_gib = plain.unit_memory_gib
     for profile, per_gpu in MIG.get((kind.gpu_model, memory_gib), {}).items():
@@ -72,7 +72,8 @@ def layouts_of(kind: InstanceType) -> Iterator[Layout]:
         yield Layout(name, slices, unit_memory_gib(name, memory_gib))
 
 
-def _foreign(kind: InstanceType) -> bool:
+def is_foreign(kind: InstanceType) -> bool:
+    """Whether its cards are of a maker whose sessions we do not know how to serve."""
     return kind.gpu_model.startswith("radeon")
 
 

@@ -6,7 +6,7 @@ Pure readers of parsed JSON, called by the command; errors as in planfile.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from .gpus import MODELS
@@ -31,6 +31,7 @@ from .sizes import (
     read_flag,
     read_memory,
     read_number,
+    read_one_of,
     read_text,
     read_usd_per_hour,
     read_whole,
@@ -86,12 +87,12 @@ def _read_type(at: Section, known: Mapping[str, InstanceType]) -> InstanceType:
         vcpu=like.vcpu or size.cpu_millicpu // 1000,
         memory_mib=like.memory_mib or size.memory_bytes // MIB,
         allocatable=size,
-        architecture=at.get("architecture", _one_of(ARCHITECTURES), like.architecture),
+        architecture=at.get("architecture", one_of(ARCHITECTURES), like.architecture),
         gpu_model=model if size.gpus else "",
         gpu_memory_mib=_gpu_memory(at, model, like) if size.gpus else 0,
-        gpu_interconnect=at.get("interconnect", _one_of(INTERCONNECTS), like.gpu_interconnect),
+        gpu_interconnect=at.get("interconnect", one_of(INTERCONNECTS), like.gpu_interconnect),
         efa_interfaces=at.get("efa_interfaces", _read_interfaces, like.efa_interfaces),
-        driver_family=at.get("driver_family", _one_of(DRIVER_FAMILIES), like.driver_family),
+        driver_family=at.get("driver_family", one_of(DRIVER_FAMILIES), like.driver_family),
         offerings=tuple(_read_offerings(at, name)),
     )
 
@@ -217,19 +218,12 @@ def read_name(value: object) -> str:
 
 def read_capacity_type(value: object) -> CapacityType:
     """Spot or on-demand. Raises UserError with the nearest."""
-    return CapacityType(_one_of([kind.value for kind in CapacityType])(value))
+    return CapacityType(read_one_of(value, [kind.value for kind in CapacityType]))
 
 
-class _one_of:
+def one_of(known: Sequence[str]) -> Callable[[object], str]:
     """A reader of a text out of a few."""
-
-    def __init__(self, known: tuple[str, ...] | list[str]) -> None:
-        self._known = known
-
-    def __call__(self, value: object) -> str:
-        if not isinstance(value, str) or value not in self._known:
-            raise bad(f"must not be {quote(value)}; {suggest(value, self._known)}")
-        return value
+    return lambda value: read_one_of(value, known)
 
 
 def _read_gpus(value: object) -> int:

@@ -76,9 +76,9 @@ def read_flag(value: object) -> bool:
 
 
 def read_one_of(value: object, known: Sequence[str]) -> str:
-    """One of a few words."""
+    """One of a few words; the error names the nearest."""
     if not isinstance(value, str) or value not in known:
-        raise bad(f"must be {' or '.join(known)}, not {quote(value)}.")
+        raise bad(f"must not be {quote(value)}; {suggest(value, known)}")
     return value
 
 

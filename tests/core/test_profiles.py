@@ -110,8 +110,8 @@ def test_a_share_is_one_unit_of_the_memory_asked_for():
     ("profile", "said"),
     [
         ({"efa": "yes"}, 'efa: must be true or false, not "yes".'),
-        ({"drivers": ["amd"]}, 'drivers[0]: must be nvidia or nvidia-grid, not "amd".'),
-        ({"architectures": [1]}, "architectures[0]: must be amd64 or arm64, not 1."),
+        ({"drivers": ["amd"]}, 'drivers[0]: must not be "amd"; known here: nvidia, nvidia-grid.'),
+        ({"architectures": [1]}, "architectures[0]: must not be 1; known here: amd64, arm64."),
         ({"local_disk": "1"}, 'local_disk: must be from 16Mi to 32Ti, not "1"'),
         ({"interruptions_per_hour_cap": 0}, "interruptions_per_hour_cap: must be above 0"),
         (

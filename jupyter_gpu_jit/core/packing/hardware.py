@@ -74,29 +74,24 @@ def _hardware(
 
 def of_type(kind: InstanceType, layout: str) -> Hardware:
     """What new nodes of that type and layout are."""
-    return _hardware(
-        kind.architecture,
-        kind.gpu_model,
-        kind.gpu_memory_mib,
-        layout,
-        interconnect=kind.gpu_interconnect,
-        gpus=kind.allocatable.gpus,
-        driver_family=kind.driver_family,
-        efa_interfaces=kind.efa_interfaces,
-    )
+    return _of(kind, layout, kind.allocatable.gpus)
 
 
 def of_seat(seat: Seat) -> Hardware:
     """What a node that exists is."""
+    return _of(seat, seat.layout, seat.total.gpus)
+
+
+def _of(machine: InstanceType | Seat, layout: str, gpus: int) -> Hardware:
     return _hardware(
-        seat.architecture,
-        seat.gpu_model,
-        seat.gpu_memory_mib,
-        seat.layout,
-        interconnect=seat.gpu_interconnect,
-        gpus=seat.total.gpus,
-        driver_family=seat.driver_family,
-        efa_interfaces=seat.efa_interfaces,
+        machine.architecture,
+        machine.gpu_model,
+        machine.gpu_memory_mib,
+        layout,
+        interconnect=machine.gpu_interconnect,
+        gpus=gpus,
+        driver_family=machine.driver_family,
+        efa_interfaces=machine.efa_interfaces,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..layouts import WHOLE, layouts_of, room_of
+from ..layouts import WHOLE, is_foreign, layouts_of, room_of
 from ..model import InstanceType, Offering, Probe, Resources
 from ..nodes import node_labels, node_taints
 from ..pricing import session_share_micro
@@ -62,7 +62,7 @@ def eligible(kind: InstanceType, policy: Policy) -> bool:
     return (
         bool(kind.offerings)
         and not kind.bare_metal
-        and not kind.gpu_model.startswith("radeon")
+        and not is_foreign(kind)
         and kind.name.partition(".")[0] not in policy.excluded_families
     )
 

@@ -365,18 +365,25 @@ class ClusterState:
     def _kept_by_name(self) -> dict[str, NodeClaim]:
         if self._kept is None:
             claims = with_promises(self.claims, self.sessions(), self._settings.interruption)
-            uids, names = {s.uid for s in self.sessions()}, {claim.name for claim in claims}
+            self._forget_promises({claim.name for claim in claims})
+            self._kept = {claim.name: self._with_promised(claim) for claim in claims}
+        return self._kept
+
+    def _forget_promises(self, names: Collection[str]) -> None:
+        """Those by claims or to sessions that are gone."""
+        if self._promised:
+            uids = {session.uid for session in self.sessions()}
             self._promised = {
                 name: {uid: one for uid, one in kept.items() if uid in uids}
                 for name, kept in self._promised.items()
                 if name in names
             }
-            self._kept = {claim.name: self._with_promised(claim) for claim in claims}
-        return self._kept
 
     def _with_promised(self, claim: NodeClaim) -> NodeClaim:
+        if claim.name not in self._promised:
+            return claim
         noted = {kept.session for kept in claim.reservations}
-        more = self._promised.get(claim.name, {})
+        more = self._promised[claim.name]
         new = tuple(kept for uid, kept in more.items() if uid not in noted)
         return replace(claim, reservations=(*claim.reservations, *new)) if new else claim
 

@@ -246,3 +246,28 @@ async def test_hooks_of_a_simulated_cloud_are_called_for_instances_of_a_world(aw
 
 async def holds(found):
     return bool(found)
+
+
+async def test_an_address_given_again_waits_for_the_old_node_to_go(stage):
+    (old,) = stage.launch()
+    await stage.after(200)
+    # As if nobody had noticed the end of the old machine.
+    name = stage.nodes.names.pop(old)
+    stage.aws.ec2.terminate_instances(InstanceIds=[old])
+    await stage.after(200)
+    new = launched_as(stage.aws, name)
+    await stage.after(200)
+    assert new not in stage.nodes.names
+    await stage.cluster.delete(NODES, name)
+    [node] = await stage.after(1)
+    assert node["spec"]["providerID"].endswith(new)
+
+
+def launched_as(aws, name):
+    """An instance that was given the address of that name."""
+    for _ in range(20):
+        (instance_id,) = aws.launched(ONE)
+        if aws.instance(instance_id)["PrivateDnsName"] == name:
+            return instance_id
+        aws.ec2.terminate_instances(InstanceIds=[instance_id])
+    raise AssertionError(f"{name} was never given again.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import store
 from .fleet import Candidate
+from .machines import image_of
 from .market import NO_CAPACITY, PoolKey, explain
 from .placement import members
 
@@ -102,7 +103,7 @@ class Resolver:
         return (
             _problem_of_group(self.world, launch, zone)
             or _problem_of_interfaces(launch, facts)
-            or _problem_of_settings(launch)
+            or _problem_of_settings(self.world, launch)
         )
 
 
@@ -129,7 +130,7 @@ def _problem_of_interfaces(launch: Json, facts: Mapping[str, Any]) -> tuple[str,
     return None
 
 
-def _problem_of_settings(launch: Json) -> tuple[str, str]:
+def _problem_of_settings(world: World, launch: Json) -> tuple[str, str]:
     profile = launch.get("IamInstanceProfile") or {}
     if profile and not store.profile_exists(profile):
         name = profile.get("Name") or profile.get("Arn")
@@ -137,6 +138,8 @@ def _problem_of_settings(launch: Json) -> tuple[str, str]:
         return "InvalidParameterValue", text
     if not launch.get("ImageId"):
         return "MissingParameter", "The request must contain the parameter ImageId"
+    if not image_of(world, launch):
+        return "InvalidParameterValue", f"There is no image {launch['ImageId']}."
     return "", ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import store
-from .errors import AwsError
 from .fleet import Candidate
 from .services import image_id
 from .tags import tags_in
@@ -23,7 +22,7 @@ def machine_of(world: World, candidate: Candidate, params: Json) -> store.Machin
     own_tags = _own_tags(launch.get("_template") or {}, params)
     return store.Machine(
         instance_type=candidate.pool[1],
-        image_id=_image(world, str(launch["ImageId"])),
+        image_id=image_of(world, launch),
         subnet_id=candidate.subnet_id,
         capacity_type=candidate.pool[2],
         user_data=launch.get("UserData"),
@@ -52,14 +51,10 @@ def _own_tags(used: Json, params: Json) -> dict[str, str]:
     return {key: str(value) for key, value in of_template.items() if value}
 
 
-def _image(world: World, given: str) -> str:
-    if not given.startswith(FROM_SSM):
-        return given
-    name = given.removeprefix(FROM_SSM)
-    found = image_id(world, name)
-    if not found:
-        raise AwsError("InvalidParameterValue", f"The SSM parameter {name} does not exist.")
-    return found
+def image_of(world: World, launch: Json) -> str:
+    """The image that settings name, themselves or by a public parameter; "" when there is none."""
+    given = str(launch.get("ImageId") or "")
+    return image_id(world, given.removeprefix(FROM_SSM)) if given.startswith(FROM_SSM) else given
 
 
 def _default_group(world: World) -> tuple[str, ...]:

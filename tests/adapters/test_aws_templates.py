@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 import tomllib
 from dataclasses import replace
 from email import message_from_string
@@ -126,6 +127,24 @@ def test_a_node_that_never_joins_switches_itself_off():
     assert script.startswith("#!/bin/sh\n")
     assert "--on-active=900s" in script
     assert "systemctl poweroff" in script
+
+
+@pytest.mark.parametrize("layout", ["", "mig-1g.10gb", "time-sliced-4"])
+def test_the_script_is_one_that_a_shell_reads(layout):
+    with_images = replace(SETTINGS, disk=DiskSettings(snapshot_id="snap-1"))
+    script = parts(settings=with_images, kind="p5.48xlarge", layout=layout)["text/x-shellscript"]
+    subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize(("pods", "goes_off"), [((), True), (("kube-system_aws-node",), False)])
+def test_only_a_node_that_never_had_a_pod_goes_off(tmp_path, pods, goes_off):
+    for pod in pods:
+        (tmp_path / pod).mkdir()
+    (line,) = [line for line in parts()["text/x-shellscript"].splitlines() if "dead-man" in line]
+    check = line.split("/bin/sh -c ")[1].strip("'")
+    check = check.replace("/var/log/pods", str(tmp_path)).replace("systemctl poweroff", "echo off")
+    said = subprocess.run(["/bin/sh", "-c", check], capture_output=True, text=True, check=True)
+    assert (said.stdout == "off\n") is goes_off
 
 
 def test_a_layout_is_made_before_the_kubelet_runs():

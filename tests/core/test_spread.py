@@ -26,7 +26,7 @@ from packing_worlds import (
 )
 from parts_worlds import optimum
 
-from jupyter_gpu_jit.core.model import Plan, SessionRequest
+from jupyter_gpu_jit.core.model import GroupPolicy, Plan, SessionRequest, Together
 from jupyter_gpu_jit.core.packing import Policy, solve, spreading
 from jupyter_gpu_jit.core.packing.engine import SETTLE_STEPS
 from jupyter_gpu_jit.core.packing.parts import Parts
@@ -133,6 +133,20 @@ def test_on_demand_is_no_pool_to_be_spread_over():
     assert plan.proven
     firm = of("p", *"abcd", capacity=ANY_CAPACITY.ON_DEMAND)
     assert launched(solve(snapshot(firm, types), HALF)) == [("m5.4xlarge", 4)]
+
+
+def test_sessions_of_a_group_stay_together():
+    policy = GroupPolicy(together=Together.ZONE, all_or_none=True)
+    waiting = [replace(s, group="g", group_policy=policy) for s in of("p", *"abcd", cpu=7)]
+    plan = solve(snapshot(waiting, [LARGE]), HALF)
+    assert by_pool(plan, waiting) == {("m5.4xlarge", A): 4}
+    assert plan.notes == ()
+    there = seat("c1", LARGE, taken=amount(0, 14, 2), sessions=tuple(waiting[:2]))
+    late = snapshot(of("p", "x", "y", cpu=2), [LARGE], [there])
+    assert sorted(places(solve(late, HALF)).values()) == ["c1", "new-1"]
+    room = seat("c1", LARGE, taken=amount(0, 2, 2))
+    mixed = snapshot([*waiting[:2], *of("p", "x", "y", cpu=4)], [LARGE], [room])
+    assert len(solve(mixed, HALF).placements) == 4
 
 
 # --- what it may cost ---------------------------------------------------------------------------

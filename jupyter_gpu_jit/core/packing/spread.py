@@ -4,7 +4,8 @@ An interruption takes a whole pool, so the policy says what part of a profile's 
 one pool (type and zone), and in one zone. Counted are the profile's sessions on Spot nodes that
 exist and all that wait and may go there. A plan is made without such limits first; pools and
 zones that it crowds get them, and the plan is made again (parts.py). Sessions on nodes that exist
-stay where they are and fill seats there; nobody is refused for the sake of spreading.
+stay where they are and fill seats there; nobody is refused for the sake of spreading. Sessions of
+a group are not counted: they want to be near each other, and one that is lost is lost for all.
 
 Called by the solver; ``crowded`` by repacking, which counts nodes.
 """
@@ -37,7 +38,7 @@ def by_profile(sessions: Iterable[SessionRequest]) -> list[SessionRequest]:
 
 def _marked(session: SessionRequest, known: dict[tuple[int, str], Requirements]) -> SessionRequest:
     needs = session.requirements
-    if not needs.capacity.allows(CapacityType.SPOT):
+    if session.group or not needs.capacity.allows(CapacityType.SPOT):
         return session
     # One object for all that are equal, so that they are quickly found to be.
     key = (id(needs), session.profile)
@@ -64,7 +65,7 @@ class Standing:
         self.all: Counter[str] = Counter()
         self.spot = {seat.place: seat for seat in seats if _is_spot(seat)}
         for seat in self.spot.values():
-            self.add(seat, Counter(session.profile for session in seat.sessions))
+            self.add(seat, Counter(s.profile for s in seat.sessions if not s.group))
 
     def rows(self, each: Seat | Offering) -> Iterator[Row]:
         """The pool, and the zone it is in, where they are limited; nothing on demand."""
@@ -82,9 +83,10 @@ class Standing:
         """The same once these have their seats."""
         more = copy(self)
         more.there, more.all = Counter(self.there), Counter(self.all)
-        profiles = {s.uid: s.profile for shape in shapes for s in shape.sessions}
+        every = (s for shape in shapes for s in shape.sessions)
+        profiles = {session.uid: session.profile for session in every if not session.group}
         for placement in seated:
-            if placement.place in self.spot:
+            if placement.place in self.spot and placement.session in profiles:
                 more.add(self.spot[placement.place], {profiles[placement.session]: 1})
         return more
 

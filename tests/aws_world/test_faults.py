@@ -130,3 +130,34 @@ def test_an_unknown_kind_of_fault_and_a_wrong_token_are_refused(aws):
         aws.post("parameters", absent=1)
     with pytest.raises(Exception, match="token is not this world's"):
         type(aws.world.control)(aws.world.url, "wrong").get("clock")
+
+
+def test_racing_writers_of_s3_meet_the_conflict_that_aws_documents(aws):
+    aws.s3.create_bucket(Bucket="saves")
+    aws.post(
+        "fault",
+        kind="error",
+        service="s3",
+        action="PUT /",
+        code="ConditionalRequestConflict",
+        status=409,
+    )
+    put = {"Bucket": "saves", "Key": "head", "Body": b"x" * 3_000_000, "IfNoneMatch": "*"}
+    with pytest.raises(ClientError) as caught:
+        aws.s3.put_object(**put)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
+    aws.s3.put_object(**put)
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        aws.s3.put_object(**put)
+    assert len(aws.s3.get_object(Bucket="saves", Key="head")["Body"].read()) == 3_000_000
+
+
+def test_a_role_for_a_service_account_is_assumed_without_a_signature(aws):
+    asked = {"RoleArn": "arn:aws:iam::123456789012:role/gpu-jit", "RoleSessionName": "hub"}
+    aws.post("fault", kind="error", service="sts", code="ServiceUnavailable", status=503)
+    with pytest.raises(ClientError, match="ServiceUnavailable"):
+        aws.sts.assume_role_with_web_identity(**asked, WebIdentityToken="not-a-token")
+    answer = aws.sts.assume_role_with_web_identity(**asked, WebIdentityToken="not-a-token")
+    assert answer["AssumedRoleUser"]["Arn"].endswith("assumed-role/gpu-jit/hub")
+    line = aws.get("log")["lines"][-1]
+    assert (line["service"], line["action"]) == ("sts", "AssumeRoleWithWebIdentity")

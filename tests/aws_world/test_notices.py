@@ -49,6 +49,16 @@ def test_an_interruption_is_told_two_minutes_before_the_end(aws, url):
     assert reason == "Server.SpotInstanceTermination"
 
 
+def test_a_capacity_reservation_has_a_notice_of_its_own(aws, url):
+    (instance_id,) = running(aws, capacity="on-demand")
+    aws.received(url)
+    aws.post("interrupt", ids=[instance_id], reservation=True, seconds=30)
+    (body,) = aws.received(url)
+    assert body["detail-type"] == "EC2 Capacity Reservation Instance Interruption Warning"
+    aws.post("advance", seconds=31)
+    assert aws.states() == {instance_id: "shutting-down"}
+
+
 def test_a_storm_takes_a_whole_pool_and_leaves_it_dry(aws, url):
     gone = running(aws, count=3)
     stays = running(aws, "us-east-1b/g6.xlarge")

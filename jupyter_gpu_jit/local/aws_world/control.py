@@ -193,7 +193,11 @@ class Control:
         return {}
 
     def _interrupt(self, body: Json) -> Json:
-        """Spot instances by ``ids``, or all of a pool, which then is dry too."""
+        """Instances by ``ids``, or all of a spot pool, which then is dry too.
+
+        ``reservation``: the notice is that of a capacity reservation.
+        """
+        kind = notices.RESERVATION if body.get("reservation") else notices.INTERRUPTION
         lives = self._chosen(body)
         if "ids" not in body:
             for key in self._matching_pools({**body, "capacity_type": "spot"}):
@@ -202,7 +206,7 @@ class Control:
         rng = self._world.rng(f"storm {len(self._world.lines)}")
         for life in lives:
             late, left = rng.uniform(0.0, spread), body.get("seconds")
-            self._soon(late, partial(notices.interrupt, self._world, life, left))
+            self._soon(late, partial(notices.interrupt, self._world, life, left, kind))
         return {"ids": [life.id for life in lives]}
 
     def _soon(self, seconds: float, deed: Callable[[], None]) -> None:

@@ -78,13 +78,15 @@ def _deliver(world: World, event: Json, said_at: float, late_seconds: float) -> 
         world.timeline.after(late_seconds, send)
 
 
-def interrupt(world: World, life: Life, seconds: float | None = None) -> None:
+def interrupt(
+    world: World, life: Life, seconds: float | None = None, detail_type: str = INTERRUPTION
+) -> None:
     """The interruption notice now, the end at the deadline."""
     if not life.live or life.interrupted_at is not None:
         return
     life.interrupted_at = world.now()
     detail = {"instance-id": life.id, "instance-action": "terminate"}
-    say(world, life, INTERRUPTION, detail)
+    say(world, life, detail_type, detail)
     left = world.parameters.notice_seconds if seconds is None else seconds
     world.timeline.after(left, lambda: world.instances.terminate([life], SPOT))
 

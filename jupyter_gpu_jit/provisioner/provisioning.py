@@ -23,11 +23,11 @@ from ..core.model import (
     Refusal,
     SessionPod,
 )
-from ..core.packing import EMPTY, Warm, solve
 from ..core.quantity import format_time
 from ..errors import Conflict, NotFound
 from ..ports import CLAIMS, NODES, PODS, Clock, Cluster, Ids, Meter
 from . import metrics
+from .planning import Planning
 from .settings import Settings
 from .state import ClusterState
 from .status import StatusWriter, on_claim, refused, released
@@ -59,7 +59,7 @@ class Provisioning:
         self._state = state
         self._status = status
         self._settings = settings
-        self._warm: Warm = EMPTY
+        self._planning = Planning(settings.policy, meter, clock.now)
 
     async def pass_once(self) -> float | None:
         """Plan and carry out once; when to try again for those refused, in epoch seconds.
@@ -72,14 +72,17 @@ class Provisioning:
         if not snapshot.waiting:
             return None
         sessions = {session.uid: session for session in self._state.sessions()}
-        plan = solve(snapshot, self._settings.policy, warm=self._warm)
-        self._warm = Warm(patterns=plan.patterns)
+        plan = self._planning.plan(snapshot)
         await self._carry_out(plan, sessions)
         self._meter.observe(metrics.SCHEDULING_SECONDS, self._clock.now() - began)
         if not plan.refused:
             return None
         soon = _HOMELESS_SECONDS if self._state.homeless else self._settings.prices_age_seconds
         return self._clock.now() + soon
+
+    def settle(self) -> float | None:
+        """See Planning.settle."""
+        return self._planning.settle()
 
     async def _carry_out(self, plan: Plan, sessions: Mapping[str, SessionPod]) -> None:
         self._state.busy = {p.place for p in plan.placements}

@@ -153,6 +153,7 @@ class Provisioner:
         parts.start_claims()
         times = [
             await parts.provisioning.pass_once(),
+            parts.provisioning.settle(),
             await parts.stuck.look(),
             parts.state.next_wet_at(),
         ]

@@ -45,7 +45,6 @@ class AwsStage:
     world: AwsWorld
     real: RealStage
     settings: Mapping[str, Any]
-    nodes: WorldNodes
 
     @property
     def cluster(self) -> KubernetesCluster:
@@ -98,14 +97,21 @@ class AwsStage:
 
 
 @asynccontextmanager
-async def aws_stage(
-    say: Callable[[str], None], *, seed: int = 7, parameters: Mapping[str, Any] | None = None
-) -> AsyncIterator[AwsStage]:
+async def aws_stage(say: Callable[[str], None]) -> AsyncIterator[AwsStage]:
     """All of it, started; nothing is left afterwards."""
-    async with AsyncExitStack() as stack:
-        real = await stack.enter_async_context(real_stage(say))
-        world = AwsWorld(seed=seed, parameters={**QUICK, **(parameters or {})})
+    async with real_stage(say) as real:
         say("starting EC2, SQS and the rest of AWS on loopback")
+        async with aws_beside(real) as stage:
+            yield stage
+
+
+@asynccontextmanager
+async def aws_beside(
+    real: RealStage, *, seed: int = 7, parameters: Mapping[str, Any] | None = None
+) -> AsyncIterator[AwsStage]:
+    """An AWS for a control plane that is there, and the nodes between them."""
+    async with AsyncExitStack() as stack:
+        world = AwsWorld(seed=seed, parameters={**QUICK, **(parameters or {})})
         # Not in a thread: a child ends with the thread that started it.
         world.start()
         stack.push_async_callback(in_thread, world.stop)
@@ -123,10 +129,11 @@ async def aws_stage(
             "instance_profile": PROFILE,
             "queue": QUEUE,
         }
-        nodes = WorldNodes(world.control, real.cluster, SystemClock())
-        follower = asyncio.create_task(nodes.run(), name="nodes")
+        follower = asyncio.create_task(
+            WorldNodes(world.control, real.cluster, SystemClock()).run(), name="nodes"
+        )
         stack.callback(follower.cancel)
-        yield AwsStage(world=world, real=real, settings=settings, nodes=nodes)
+        yield AwsStage(world=world, real=real, settings=settings)
 
 
 def _enter_environment(stack: AsyncExitStack, env: Mapping[str, str]) -> None:

@@ -31,23 +31,23 @@ class RealStage:
 
     cluster: KubernetesCluster
     namespace: str
-    _plane: ControlPlane
+    plane: ControlPlane
 
     @property
     def address(self) -> dict[str, str]:
         """Where the API server is, and the file of its CA."""
-        return {"server": self._plane.server, "ca_file": str(self._plane.ca_file)}
+        return {"server": self.plane.server, "ca_file": str(self.plane.ca_file)}
 
     async def own_token(self, account: str) -> str:
         """A token of a service account, with the rights that are shipped for it."""
-        return await self._plane.service_account_token(account, NAMESPACE)
+        return await self.plane.service_account_token(account, NAMESPACE)
 
     @asynccontextmanager
     async def provisioner(self, empty_grace_seconds: float) -> AsyncIterator[None]:
         """With the rights of its own service account."""
         orders = {
             **self.address,
-            "admin": self._plane.admin_token,
+            "admin": self.plane.admin_token,
             "own": await self.own_token(ACCOUNT),
             "namespace": self.namespace,
             "empty_grace_seconds": empty_grace_seconds,

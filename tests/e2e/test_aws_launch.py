@@ -1,0 +1,171 @@
+"""Sessions on EC2: boto3 over HTTP, real API server and scheduler, nodes that KWOK keeps alive.
+
+The AWS is ours on loopback (local/aws_world); adapters and provisioner are those of production,
+the latter in a process of its own with the rights that are shipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from real_provisioner import NAMESPACE, until
+
+from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
+from jupyter_gpu_jit.cli.bench.aws import AwsStage, aws_beside
+from jupyter_gpu_jit.cli.bench.real import RealStage
+from jupyter_gpu_jit.cli.bench.start import L4
+from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.core.model import Profile
+from jupyter_gpu_jit.local.control_plane import ControlPlane
+from jupyter_gpu_jit.ports import CLAIMS, PODS
+from jupyter_gpu_jit.sim.users import pod_name, session_pod
+
+# One session fills a node, so that forty sessions are forty nodes.
+EIGHT_L4 = replace(L4, slug="l4-8", gpus=8, cpu_guarantee_millicpu=16_000)
+REACTION_SECONDS = 5.0
+STORM_SECONDS = 12.0
+
+
+@pytest.fixture
+async def stage(control_plane: ControlPlane) -> AsyncIterator[AwsStage]:
+    where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
+    admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
+    try:
+        # A class of this size finds no pool that has room for all of it.
+        async with aws_beside(
+            RealStage(admin, NAMESPACE, control_plane), parameters={"depth": 60}
+        ) as stage:
+            yield stage
+    finally:
+        await admin.close()
+
+
+async def come(stage: AwsStage, profile: Profile, name: str, numbers: Iterable[int]) -> None:
+    bodies = [session_pod(profile, user=f"{name}-{n:02d}") for n in numbers]
+    await asyncio.gather(
+        *(stage.cluster.create(PODS, body, namespace=NAMESPACE) for body in bodies)
+    )
+
+
+async def pods(stage: AwsStage, name: str) -> Sequence[dict[str, Any]]:
+    items = (await stage.cluster.list(PODS, namespace=NAMESPACE)).items
+    return [pod for pod in items if f"{name}-" in pod["metadata"]["name"]]
+
+
+def all_run(stage: AwsStage, count: int, name: str) -> Callable[[], Any]:
+    async def holds() -> bool:
+        found = await pods(stage, name)
+        return sum(pod["status"].get("phase") == "Running" for pod in found) == count
+
+    return holds
+
+
+async def live(stage: AwsStage) -> list[dict[str, Any]]:
+    lives = (await stage.get("instances"))["instances"]
+    return [life for life in lives if life["state"] in ("pending", "running")]
+
+
+async def end_all(stage: AwsStage, name: str) -> None:
+    """And nothing is left, neither in the cluster nor in EC2."""
+    for pod in await pods(stage, name):
+        await stage.cluster.delete(
+            PODS, pod["metadata"]["name"], namespace=NAMESPACE, grace_seconds=0
+        )
+
+    async def gone() -> bool:
+        return not (await stage.cluster.list(CLAIMS)).items and not await live(stage)
+
+    await until(gone, 60)
+
+
+async def test_thirty_run_although_pools_dry_up_midway(stage: AwsStage) -> None:
+    async with stage.provisioner(empty_grace_seconds=0.5):
+        await come(stage, L4, "dry", range(12))
+        await until(lambda: live(stage), 40)
+        used = {(life["zone"], life["type"]) for life in await live(stage)}
+        for zone, kind in used:
+            await stage.post("pool", zone=zone, type=kind, capacity_type="spot", up=False)
+        await come(stage, L4, "dry", range(12, 30))
+        await until(all_run(stage, 30, "dry"), 90)
+        later = {(life["zone"], life["type"]) for life in await live(stage)}
+        assert later - used, "nothing was bought where there is still room"
+        await end_all(stage, "dry")
+
+
+async def test_a_storm_takes_half_of_forty_nodes_and_everybody_has_room_elsewhere_in_time(
+    stage: AwsStage,
+) -> None:
+    async with stage.provisioner(empty_grace_seconds=0.5, drain_once_replaced=True):
+        await come(stage, EIGHT_L4, "storm", range(40))
+        await until(all_run(stage, 40, "storm"), 120)
+        lives = sorted(await live(stage), key=lambda life: str(life["id"]))
+        assert len(lives) == 40
+        assert {life["capacity_type"] for life in lives} == {"spot"}
+        taken = [life["id"] for life in lives[:20]]
+        sitting = await sessions_on(stage, "storm")
+        kept_at = await weather(stage, taken)
+        late = await lateness(stage, {each: sitting[each] for each in taken}, kept_at)
+        assert len(late) == 20
+        assert max(late) <= REACTION_SECONDS, late
+        await until(all_are_back(stage, EIGHT_L4, "storm", 40), 90)
+        assert not {life["id"] for life in await live(stage)} & set(taken)
+        await end_all(stage, "storm")
+
+
+def all_are_back(stage: AwsStage, profile: Profile, name: str, count: int) -> Callable[[], Any]:
+    """Whose server was ended starts it again, as told; until all run on nodes that stay."""
+
+    async def holds() -> bool:
+        there = {pod["metadata"]["name"] for pod in await pods(stage, name)}
+        missing = [n for n in range(count) if pod_name(f"{name}-{n:02d}") not in there]
+        await come(stage, profile, name, missing)
+        leaving = [c for c in (await stage.cluster.list(CLAIMS)).items if _is_taken(c)]
+        return not leaving and bool(await all_run(stage, count, name)())
+
+    return holds
+
+
+def _is_taken(claim: dict[str, Any]) -> bool:
+    return wire.read_claim(claim).is_true(wire.INTERRUPTED)
+
+
+async def weather(stage: AwsStage, taken: Sequence[str]) -> dict[str, float]:
+    """Take the nodes back; when room was first kept for each session, by uid."""
+    await stage.post("interrupt", ids=list(taken), spread_seconds=STORM_SECONDS)
+    kept_at: dict[str, float] = {}
+    deadline = time.time() + STORM_SECONDS + 3 * REACTION_SECONDS
+    while time.time() < deadline and len(kept_at) < len(taken):
+        claims = [wire.read_claim(c) for c in (await stage.cluster.list(CLAIMS)).items]
+        now = (await stage.get("clock"))["now"]
+        for claim in claims:
+            for kept in claim.reservations:
+                kept_at.setdefault(kept.session, now)
+        await asyncio.sleep(0.1)
+    return kept_at
+
+
+async def sessions_on(stage: AwsStage, name: str) -> dict[str, str]:
+    """The uid of the session on each instance, which it fills."""
+    claims = [wire.read_claim(c) for c in (await stage.cluster.list(CLAIMS)).items]
+    instance_of = {c.name: c.provider_id.rpartition("/")[2] for c in claims}
+    return {
+        instance_of[pod["spec"]["nodeSelector"][wire.PIN_LABEL]]: pod["metadata"]["uid"]
+        for pod in await pods(stage, name)
+    }
+
+
+async def lateness(
+    stage: AwsStage, leaving: Mapping[str, str], kept_at: Mapping[str, float]
+) -> list[float]:
+    """Seconds from each notice to room kept elsewhere for the session of that node."""
+    lives = {life["id"]: life for life in (await stage.get("instances"))["instances"]}
+    return [
+        kept_at[uid] - float(lives[instance]["interrupted_at"])
+        for instance, uid in leaving.items()
+        if uid in kept_at
+    ]

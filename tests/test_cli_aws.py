@@ -11,12 +11,16 @@ import pytest
 
 from jupyter_gpu_jit import cli
 from jupyter_gpu_jit.adapters.aws.settings import AwsSettings, ImageFamily
+from jupyter_gpu_jit.adapters.system import SystemClock
 from jupyter_gpu_jit.cli.aws import read_settings
+from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.core.model import SessionRequest
+from jupyter_gpu_jit.core.requirements import Requirements
 from jupyter_gpu_jit.errors import UserError
 from jupyter_gpu_jit.local.aws_world import AwsWorld
 from jupyter_gpu_jit.local.http_api import KubernetesApi
 from jupyter_gpu_jit.local.ports import free_ports
-from jupyter_gpu_jit.ports import LEASES
+from jupyter_gpu_jit.ports import CLAIMS, PODS
 from jupyter_gpu_jit.sim.cluster import MemoryCluster
 from jupyter_gpu_jit.sim.loop import CountingIds
 
@@ -125,37 +129,71 @@ def test_the_doctor_says_a_line_for_each_check_and_fails_with_any_of_them(here, 
     assert all(line.startswith(("ok   ", "FAIL ")) for line in lines)
 
 
-async def test_the_provisioner_leads_and_tells_how_old_its_prices_are(here, tmp_path):
-    cluster = MemoryCluster(_clock(), CountingIds())
+@pytest.fixture
+async def plane(tmp_path):
+    """A cluster in memory behind HTTP, and its kubeconfig."""
+    cluster = MemoryCluster(SystemClock(), CountingIds())
     api = KubernetesApi(cluster, "secret")
-    config = tmp_path / "kubeconfig"
-    config.write_text(_kubeconfig(await api.start()))
+    cluster.kubeconfig = tmp_path / "kubeconfig"
+    cluster.kubeconfig.write_text(_kubeconfig(await api.start()))
+    yield cluster
+    await api.stop()
+
+
+async def test_a_waiting_session_has_a_node_bought_for_it(here, plane):
     (port,) = free_ports(1)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "jupyter_gpu_jit", "provisioner", "--identity", "me"),
-        *("--kubeconfig", str(config), "--cluster-id", "lab", "--aws", str(SHIPPED)),
+        *("--kubeconfig", str(plane.kubeconfig), "--cluster-id", "lab", "--aws", str(SHIPPED)),
         *("--metrics-address", "127.0.0.1", "--metrics-port", str(port)),
         env={**os.environ, **here.env},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    url = f"http://127.0.0.1:{port}/metrics"
     try:
-        await _within(30, lambda: _leads(cluster))
-        url = f"http://127.0.0.1:{port}/metrics"
-        await _within(
-            30, lambda: _told(url, "gpu_jit_cloud_calls_total", "DescribeSpotPriceHistory")
-        )
+        await plane.create(PODS, waiting_pod(), namespace="gpu-jit")
+        await _within(60, lambda: _launched(plane))
+        await _within(30, lambda: _told(url, "gpu_jit_cloud_calls_total", "CreateFleet"))
         await _within(30, lambda: _told(url, "gpu_jit_prices_age_seconds ", ""))
     finally:
         process.terminate()
         assert await process.wait() == 0
-        await api.stop()
+    (claim,) = (await plane.list(CLAIMS)).items
+    (row,) = here.control.get("instances")["instances"]
+    assert claim["status"]["providerID"] == row["provider_id"]
+    assert claim["status"]["microUSDPerHour"] == row["usd_per_hour_micro"]
+    assert (row["type"].split(".")[0] in ("g5", "g6", "g6e"), row["capacity_type"]) == (
+        True,
+        "spot",
+    )
+    assert row["tags"]["project"] == "notebooks"
 
 
-def _clock():
-    from jupyter_gpu_jit.adapters.system import SystemClock
-
-    return SystemClock()
+def waiting_pod():
+    asked = SessionRequest(
+        uid="", user="ada", requirements=Requirements(gpu_memory_gib=24), profile="one-gpu"
+    )
+    sizes = {"cpu": "3", "memory": "12Gi", "nvidia.com/gpu": "1"}
+    container = {
+        "name": "notebook",
+        "image": "registry.invalid/none:1",
+        "resources": {"requests": sizes, "limits": sizes},
+    }
+    return {
+        "metadata": {
+            "name": "jupyter-ada",
+            "annotations": {wire.SESSION_ANNOTATION: wire.encode_session(asked)},
+        },
+        "spec": {
+            "schedulingGates": [{"name": wire.GATE}],
+            "containers": [container],
+            "tolerations": [
+                {"key": taint.key, "operator": "Exists"}
+                for taint in (wire.GPU_TAINT, wire.USER_TAINT)
+            ],
+        },
+    }
 
 
 def _kubeconfig(url):
@@ -175,9 +213,9 @@ async def _within(seconds, check):
             await asyncio.sleep(0.1)
 
 
-async def _leads(cluster):
-    leases = (await cluster.list(LEASES)).items
-    return any(lease["spec"].get("holderIdentity") == "me" for lease in leases)
+async def _launched(cluster):
+    claims = (await cluster.list(CLAIMS)).items
+    return any((claim.get("status") or {}).get("providerID") for claim in claims)
 
 
 async def _told(url, name, label):

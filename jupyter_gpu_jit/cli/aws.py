@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TIDY_SECONDS = 300.0
+QUOTAS_SECONDS = 10.0
 _PARTS: Mapping[str, Any] = {"image": ImageSettings, "disk": DiskSettings}
 _FROM_WORDS = ("cluster_id", "hub_id")
 
@@ -107,8 +108,17 @@ def _all_text(values: Any) -> bool:
 async def outside(
     asked: argparse.Namespace, meter: PrometheusMeter | None
 ) -> AsyncIterator[Outside]:
-    """EC2 and SQS, kept fresh and tidy meanwhile. Raises UserError."""
+    """What the file of settings names. Raises UserError."""
     settings = read_settings(asked.aws, cluster_id=asked.cluster_id, hub_id=asked.hub_id)
+    async with outside_of(settings, meter) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def outside_of(
+    settings: AwsSettings, meter: PrometheusMeter | None
+) -> AsyncIterator[Outside]:
+    """EC2 and SQS, kept fresh and tidy meanwhile."""
     calls = AwsCalls(settings, SystemClock(), _counted(meter))
     cloud = Ec2Cloud(calls, instance_types())
     notices = SqsNotices(calls, dropped=_dropped(meter)) if settings.queue else None
@@ -137,9 +147,10 @@ def _loudly(task: asyncio.Task[None]) -> None:
 async def _quotas(calls: AwsCalls) -> Limits:
     """Without them the planner only learns of a quota when AWS refuses a launch."""
     try:
-        return await read_quotas(calls)
-    except GpuJitError as error:
-        log.warning("quotas not read", extra={"reason": error.reason})
+        async with asyncio.timeout(QUOTAS_SECONDS):
+            return await read_quotas(calls)
+    except (GpuJitError, TimeoutError) as error:
+        log.warning("quotas not read", extra={"reason": str(error)})
         return {}
 
 

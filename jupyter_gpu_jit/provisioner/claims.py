@@ -37,10 +37,6 @@ class ClaimWriter:
         body = await self._cluster.patch(CLAIMS, claim.name, patch, subresource="status")
         return wire.read_claim(self._state.observe(CLAIMS, body))
 
-    def now(self) -> float:
-        """Epoch seconds, by the clock that conditions are written with."""
-        return self._clock.now()
-
     def condition(
         self, kind: str, status: bool | None, *, reason: str = "", message: str = ""
     ) -> Condition:

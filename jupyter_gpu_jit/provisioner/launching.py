@@ -17,6 +17,7 @@ from ..core.model import LaunchBatch, NodeClaim, Offering
 from ..core.requirements import CapacityType
 from ..errors import CapacityError, Rejected, TransientError
 from ..ports import (
+    Clock,
     Cloud,
     Instance,
     LaunchFailure,
@@ -32,6 +33,7 @@ from .state import ClusterState
 from .tasks import together
 
 log = logging.getLogger(__name__)
+_THROTTLED_SECONDS = 5.0
 
 
 class Launching:
@@ -40,6 +42,7 @@ class Launching:
     def __init__(
         self,
         cloud: Cloud,
+        clock: Clock,
         *,
         state: ClusterState,
         claims: ClaimWriter,
@@ -49,6 +52,7 @@ class Launching:
         self._meter = meter
         self._overdue: set[str] = set()
         self._cloud = cloud
+        self._clock = clock
         self._state = state
         self._claims = claims
         self._settings = settings
@@ -66,6 +70,9 @@ class Launching:
         await self._mark_started(members)
         result = await self._outcome(batch, members)
         self._remember(result)
+        if _is_throttled(result):
+            # Asked too fast. Nothing is left out of the next plan, so that must not be at once.
+            await self._clock.sleep(_THROTTLED_SECONDS)
         await self._write_back(batch, result)
 
     async def _outcome(self, batch: LaunchBatch, members: Sequence[NodeClaim]) -> LaunchResult:
@@ -102,7 +109,7 @@ class Launching:
         asked = (self._state.claims.get(claim.name) for claim in members)
         begun = [c.since for m in asked if m and (c := m.condition(wire.LAUNCHED))]
         limit = self._settings.launch_deadline_seconds
-        return bool(begun) and self._claims.now() - min(begun) > limit
+        return bool(begun) and self._clock.now() - min(begun) > limit
 
     async def _give_up(self, members: Sequence[NodeClaim]) -> None:
         """Nothing was asked of the cloud yet: drop the fragments, and plan again."""
@@ -209,6 +216,12 @@ class Launching:
 def _placement_group(claim: NodeClaim) -> PlacementGroup | None:
     name, strategy = claim.terms.placement_group, claim.terms.placement_strategy
     return PlacementGroup(name=name, strategy=strategy) if name else None
+
+
+def _is_throttled(result: LaunchResult) -> bool:
+    """Whether the cloud gave nothing and said nothing of what it has."""
+    said = [key_of(failure.offering, failure.code) for failure in result.failures]
+    return not result.instances and bool(said) and not any(said)
 
 
 def _no_answer(claim: NodeClaim) -> LaunchFailure:

@@ -199,7 +199,7 @@ class _Parts:
         writer = ClaimWriter(cluster, clock, state=self.state)
         status = StatusWriter(cluster, clock, ids, tasks=tasks, **metered)
         self.provisioning = Provisioning(cluster, clock, ids, status=status, **metered)
-        self.launching = Launching(cloud, claims=writer, **metered)
+        self.launching = Launching(cloud, clock, claims=writer, **metered)
         self.lifecycle = Lifecycle(cluster, cloud, clock, claims=writer, **metered)
         self.collection = Collection(cluster, cloud, clock, claims=writer, **metered)
         self.gauges = Gauges(clock, state=self.state, meter=meter)

@@ -11,6 +11,8 @@ from jupyter_gpu_jit.core.dry import decode
 from jupyter_gpu_jit.core.requirements import CapacityPolicy
 from jupyter_gpu_jit.errors import Rejected
 from jupyter_gpu_jit.ports import LEASES, PODS
+from jupyter_gpu_jit.provisioner import metrics
+from jupyter_gpu_jit.sim.notices import NoticeFaults
 from jupyter_gpu_jit.sim.users import Outcome
 from jupyter_gpu_jit.sim.world import World, real_provisioner
 
@@ -131,11 +133,15 @@ def test_a_throttled_pool_is_asked_again_as_if_nothing_had_been(in_world, l4, co
         for key in l4_keys(world) + l4_keys(world, "on-demand"):
             world.cloud.refuse(key, code)
         ann = world.hub.start("ann", l4)
-        await world.clock.sleep(10)
+        await world.clock.sleep(30)
+        assert world.meter.counted(metrics.LAUNCHES, outcome="failed", code=code) > 2
+        assert not world.meter.counted(metrics.ICE)
+        requests = len(world.cloud._answers)
+        assert 2 <= requests <= 30 / 5
         for key in l4_keys(world) + l4_keys(world, "on-demand"):
             world.cloud.refuse(key, "")
         await world.hub.ready(ann, seconds=300)
         (instance,) = world.cloud.live()
         assert (instance.instance_type, instance.zone) == (best.instance_type, best.zone)
 
-    in_world(body)
+    in_world(body, notices=NoticeFaults())

@@ -264,17 +264,31 @@ def drawn(seed: int):
     return waiting, types, policy
 
 
-def stated(waiting, types, policy):
-    """The same in numbers: a bin for each pool, a part for each profile in each pool and zone."""
+def stated(waiting, types, policy, there=None):
+    """The same in numbers: a bin for each pool, a part for each profile in each pool and zone.
+
+    With a node that is there as a bin that costs nothing. What is on new nodes counts in a part,
+    and who runs there, but not who might take a seat: so nothing that may be done is left out.
+    """
     sold = [(kind_, o) for kind_ in types for o in kind_.offerings]
     profiles = sorted({s.profile for s in waiting})
     sizes = {s.profile: [s.resources.cpu_millicpu, 1] for s in waiting}
     demand = [sum(s.profile == p for s in waiting) for p in profiles]
+    rooms = [[k.allocatable.cpu_millicpu, k.allocatable.pods] for k, _ in sold]
+    prices = [o.usd_per_hour_micro for _, o in sold]
+    running = Counter(s.profile for s in there.sessions) if there else Counter()
+    if there:
+        rooms.append([there.residual.cpu_millicpu, there.residual.pods])
+        prices.append(0)
+    once = [0] * len(sold) + [1] * (len(rooms) - len(sold))
     world = problem(
         [sizes[p] for p in profiles],
         demand,
-        [[k.allocatable.cpu_millicpu, k.allocatable.pods] for k, _ in sold],
-        [o.usd_per_hour_micro for _, o in sold],
+        rooms,
+        prices,
+        limits=[1 if seat_ else 1 << 40 for seat_ in once],
+        rows=[once],
+        row_limits=[1],
     )
     bins, shapes, limits = [], [], []
     for (number, count), (share, key) in itertools.product(
@@ -285,10 +299,13 @@ def stated(waiting, types, policy):
         ),
     ):
         for place in sorted({key(o) for _, o in sold}, key=str):
-            bins.append([key(o) == place for _, o in sold])
+            bins.append([key(o) == place for _, o in sold] + [False] * sum(once))
             shapes.append([i == number for i in range(len(profiles))])
-            limits.append(math.ceil(share * count - 1e-9))
-    caps = np.full((len(bins), len(sold)), 1 << 40)
+            profile = profiles[number]
+            here = running[profile] if there and key(there.sold) == place else 0
+            most = math.ceil(share * (count + running[profile]) - 1e-9)
+            limits.append(max(0, most - here))
+    caps = np.full((len(bins), len(rooms)), 1 << 40)
     return world, Parts(np.array(bins), np.array(shapes), np.array(limits), caps)
 
 
@@ -313,6 +330,30 @@ def test_a_handful_is_spread_at_the_true_optimum(number):
         proven += plan.proven and plan.usd_per_hour_micro == best
     assert spread > 10
     assert proven == spread
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_bound_holds_beside_nodes_that_are_there(number):
+    spread = near = 0
+    for seed in range(number * 40, number * 40 + 40):
+        waiting, types, policy = drawn(seed)
+        if not waiting:
+            continue
+        dice = Random(seed)
+        running = of("p", *(f"old{n}" for n in range(dice.randint(0, 3))))
+        room = amount(0, types[0].allocatable.cpu_millicpu / 1000 - dice.randint(2, 8), 1)
+        there = seat("c1", types[0], taken=room, sessions=tuple(running))
+        plan = solve(snapshot(waiting, types, [there]), policy)
+        best = optimum(*stated(waiting, types, policy, there))
+        if best is None:
+            continue
+        assert plan.lower_bound_usd_per_hour_micro <= best, seed
+        if not plan.notes:
+            spread += 1
+            assert plan.usd_per_hour_micro >= best, seed
+            near += plan.gap < 0.25
+    assert spread > 10
+    assert near > 0.3 * spread
 
 
 @pytest.mark.parametrize("steps", [8, SETTLE_STEPS])

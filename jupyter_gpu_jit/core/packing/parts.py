@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -85,6 +85,13 @@ class Parts:
         return replace(problem, sizes=np.hstack(sizes), rooms=np.hstack(rooms))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted(Answer):
+    """``prices[q]`` of a session of each part at which the bound and the duals were found."""
+
+    prices: Ints = field(compare=False)
+
+
 def parted(
     problem: Problem,
     parts: Parts,
@@ -92,7 +99,7 @@ def parted(
     hints: Iterable[Pattern],
     *,
     steps: int,
-) -> Answer | None:
+) -> Parted | None:
     """A plan for everybody that keeps to the parts, and its bound; None where none is found.
 
     ``kinds`` of the bins: those of one have the same room. ``hints`` are patterns of the plan
@@ -119,9 +126,11 @@ class _Parting:
             bins[kind].append(number)
         self.alike = [bins[kind] for kind in kinds]
         self.bound = 0
+        self.best_prices = np.zeros(len(parts.limits), dtype=np.int64)
+        self.duals: Floats | None = None
         self.prices = np.zeros(len(parts.limits), dtype=np.int64)
 
-    def answer(self, hints: list[Pattern]) -> Answer | None:
+    def answer(self, hints: list[Pattern]) -> Parted | None:
         self._learn(hints)
         self._learn(self._alone())
         self._find_patterns()
@@ -132,13 +141,15 @@ class _Parting:
         if self.few and not proven:
             loads, proven = self._settled(loads)
         cost = self.problem.cost(loads)
-        return Answer(
+        return Parted(
             loads=tuple(loads),
             unserved=(0,) * self.problem.shapes,
             cost=cost,
             lower_bound=cost if proven else min(self.bound, cost),
             proven=proven,
             patterns=tuple(dict.fromkeys((load.bin, load.counts) for load in loads)),
+            duals=self.duals,
+            prices=self.best_prices,
         )
 
     def _learn(self, patterns: Iterable[Pattern]) -> None:
@@ -181,8 +192,9 @@ class _Parting:
         for _ in range(_FEW_ROUNDS if self.few else thoroughly):
             prices = self._master_prices()
             found = pack(self.parts.priced(self.problem, prices), steps=self.steps)
-            if not any(found.unserved):
-                self.bound = max(self.bound, found.lower_bound - int(prices @ limits))
+            least = found.lower_bound - int(prices @ limits)
+            if least > self.bound and not any(found.unserved):
+                self.bound, self.best_prices, self.duals = least, prices, found.duals
             before = len(self.pool)
             self._learn(found.patterns)
             if len(self.pool) == before or (prices == self.prices).all():

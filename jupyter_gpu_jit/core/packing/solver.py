@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from .served import Served
 from .shapes import group, in_order
 from .solution import Solution, with_refusals
 from .spread import Ledger, Spread, Standing, by_profile
-from .spreading import Pools, Spreading
+from .spreading import Pools, Rent, Spreading
 from .sunk import bound_with_seats, seats_matter
 
 NEW = "New"
@@ -164,6 +164,7 @@ class _Buying:
     steps: int
     queues: list[list[str]] = field(default_factory=list)
     _pools: tuple[Spread, tuple[Pools, ...]] | None = None
+    _rent: Rent | None = None
     _freely: tuple[Market, Answer] | None = None
 
     @cached_property
@@ -226,7 +227,7 @@ class _Buying:
         order = Spreading(self.eligible, self.market, problem, self.policy, spread, self.steps)
         self._freely = (self.market, packed)
         found = order.of(packed)
-        self.market, self._pools = found.market, (spread, found.pools)
+        self.market, self._pools, self._rent = found.market, (spread, found.pools), found.rent
         return found.plan, found.notes
 
     def _offerings(self, load: Load) -> tuple[Offering, ...]:
@@ -299,10 +300,14 @@ class _Buying:
             for shape, queue in zip(self.market.shapes, self.queues, strict=True)
         ]
         seats = self.snapshot.seats
-        if self._freely is None or self.market is self._freely[0]:
+        if self._freely is None or self._rent is None:
             return bound_with_seats(self.market, placed, seats, self.served, packed)
         market, freely = self._freely
         least = bound_with_seats(market, placed, seats, self.served, freely)
-        if seats_matter(market, placed, seats, self.served):
-            return least
-        return max(least, packed.lower_bound)
+        if not seats_matter(market, placed, seats, self.served):
+            return max(least, packed.lower_bound)
+        # In another plan others may have the seats, so that more new nodes may be somewhere.
+        rent, loose = self._rent, Spread(self.market.shapes, self.standing, placed)
+        priced = partial(rent.on, spread=loose)
+        spread = bound_with_seats(self.market, placed, seats, self.served, packed, priced=priced)
+        return max(least, spread - rent.worth(loose))

@@ -23,7 +23,7 @@ from .market import Entry
 from .memory import recalled, remembered
 from .parts import Parts, parted
 from .policy import Policy
-from .problem import UNLIMITED, Load, Problem
+from .problem import UNLIMITED, Ints, Load, Problem
 from .spread import Held, Ledger, Part, Spread, named
 
 NOT_SPREAD = (
@@ -47,13 +47,44 @@ Pools = tuple[tuple[Offering, int], ...]
 """Where nodes of one load are, and how many."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rent:
+    """Prices on sessions in parts."""
+
+    parts: Sequence[Part]
+    sides: Parts
+    prices: Ints
+
+    def on(self, problem: Problem, spread: Spread) -> Problem:
+        """The problem with the prices and without what may be nowhere; for the market's bins."""
+        most = [
+            min(spread.most(part.profile, kind) for kind in spread.shares) for part in self.parts
+        ]
+        caps = np.minimum(self.sides.caps, UNLIMITED)
+        caps = np.where(caps < UNLIMITED, np.array(most, dtype=np.int64)[:, None], caps)
+        sides = replace(self.sides, limits=self._free(spread), caps=caps)
+        return sides.capped(sides.priced(problem, self.prices))
+
+    def worth(self, spread: Spread) -> int:
+        """What all that may be in the parts is worth."""
+        return int(self.prices @ self._free(spread))
+
+    def _free(self, spread: Spread) -> Ints:
+        free = [spread.free(part.profile, part.row) for part in self.parts]
+        return np.array(free, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Spreaded:
-    """A plan, the market it is of, the pools of each load, and what an admin should know."""
+    """A plan, the market it is of, the pools of each load, and what an admin should know.
+
+    ``rent`` is what the parts in it add to the cost of sessions, at the prices of its bound.
+    """
 
     market: Market
     plan: Answer
     pools: tuple[Pools, ...]
+    rent: Rent | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -83,7 +114,7 @@ class Spreading:
             if found is not None and self._is_worth_it(packed, found):
                 return replace(found, notes=(note,)) if skipped else found
             note = TOO_DEAR if found is not None else note
-        return Spreaded(self.market, packed, as_it_is, (note,))
+        return Spreaded(self.market, packed, as_it_is, notes=(note,))
 
     def _is_worth_it(self, packed: Answer, found: Spreaded) -> bool:
         return self._cost(found) <= packed.cost * self.policy.spread_price_factor
@@ -115,20 +146,20 @@ class Spreading:
         go to other pools as they are.
         """
         parts: set[Part] = set()
-        market, plan = self.market, packed
+        market, plan, rent = self.market, packed, None
         for attempt in range(_MOST_LIMITS):
             more = {p for p in self._crowded(market, plan) if p.profile not in skipped} - parts
             if not more:
-                return Spreaded(market, plan, _own_pools(market, plan))
+                return Spreaded(market, plan, _own_pools(market, plan), rent)
             parts |= more
             hints = remembered(market, plan.patterns)
-            market, found = self._parted(named(parts), packed, hints)
+            found = self._parted(named(parts), packed, hints)
             if found is None:
                 return None
-            plan = found
+            market, plan, rent = found
             moved = self._moved(market, plan, skipped) if attempt + 1 >= self._enough else None
             if moved is not None:
-                return moved
+                return replace(moved, rent=rent)
         return None
 
     @property
@@ -203,7 +234,7 @@ class Spreading:
 
     def _parted(
         self, parts: Sequence[Part], packed: Answer, hints: tuple[object, ...]
-    ) -> tuple[Market, Answer | None]:
+    ) -> tuple[Market, Answer, Rent] | None:
         rows = sorted({part.row for part in parts}, key=lambda row: (row.kind, row.name, row.zone))
         first = len(self.market.limits.free)
         limits = self.market.limits.and_also((row, UNLIMITED) for row in rows)
@@ -223,8 +254,9 @@ class Spreading:
             steps=self.steps,
         )
         if found is None:
-            return market, None
-        return market, replace(found, unserved=packed.unserved)
+            return None
+        rent = Rent(parts, sides, found.prices)
+        return market, replace(found, unserved=packed.unserved), rent
 
     def _caps(self, profile: str, market: Market) -> list[int]:
         """What no node may have more of, as its pool may not."""

@@ -8,7 +8,7 @@ among the bins. Called by the solver where some seat could take somebody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,24 +18,37 @@ from .fillings import Market, sizes
 from .fills import Grid
 from .master import Duals
 from .problem import Ints, Problem
-from .proof import QUICK, prove
+from .proof import FAIR, THOROUGH, prove
 from .search import Pricer
 from .served import Served
 
+# Up to so many sessions the bound is proven thoroughly.
+_LOOKED_AT_CLOSELY = 300
+
 
 def bound_with_seats(
-    market: Market, placed: Sequence[int], seats: Sequence[Seat], served: Served, packed: Answer
+    market: Market,
+    placed: Sequence[int],
+    seats: Sequence[Seat],
+    served: Served,
+    packed: Answer,
+    *,
+    priced: Callable[[Problem], Problem] = lambda problem: problem,
 ) -> int:
     """Micro-USD per hour that any plan seating ``placed`` sessions of each shape spends on new
-    nodes at least.
+    nodes at least; ``priced`` puts something on top of what sessions cost there, and may add
+    resources, of which seats have plenty.
     """
     kinds = _useful(market, placed, seats, served)
     if not kinds or packed.duals is None:
         return packed.lower_bound
     rooms = sizes([room for room, _ in kinds])[:, market.counted]
-    extended = _extended(market.problem(placed), kinds, rooms)
+    asked = priced(market.problem(placed))
+    plenty = np.full((len(rooms), asked.sizes.shape[1] - rooms.shape[1]), sum(placed))
+    extended = _extended(asked, kinds, np.hstack([rooms, plenty]))
     duals = Duals(packed.duals, np.zeros(extended.bins), np.zeros(len(extended.rows)))
-    return prove(Pricer(Grid(extended)), duals, QUICK).value
+    effort = THOROUGH if sum(placed) <= _LOOKED_AT_CLOSELY else FAIR
+    return prove(Pricer(Grid(extended)), duals, effort).value
 
 
 def seats_matter(

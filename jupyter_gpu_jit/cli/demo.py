@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 from .shared import needs_extra, run, say
@@ -11,7 +12,8 @@ from .shared import needs_extra, run, say
 if TYPE_CHECKING:
     from ..core.packing import WaitModel
     from ..core.progress import Stage
-    from ..local.demo import Parts, ServicePlace, Serving
+    from ..local.aws_world import AwsWorld
+    from ..local.demo import Market, Parts, ServicePlace, Serving
     from ..ports import Cloud, Cluster
 
 
@@ -20,7 +22,11 @@ def demo(asked: argparse.Namespace) -> int:
     needs_extra("aiohttp", "local")
     from ..local.demo import DemoSettings, run_demo
 
-    settings = DemoSettings(port=asked.port, real=asked.control_plane == "real")
+    if asked.aws:
+        needs_extra("moto", "aws-world")
+        needs_extra("boto3", "provisioner")
+    real = asked.control_plane == "real"
+    settings = DemoSettings(port=asked.port, real=real, aws=asked.aws)
     return run(lambda: run_demo(settings, _demo_parts(asked.empty_grace), say))
 
 
@@ -41,8 +47,16 @@ def _demo_parts(empty_grace_seconds: float) -> Parts:
         stage_seconds=_demo_stage_seconds(),
     )
 
-    async def provision(cluster: Cluster, cloud: Cloud) -> None:
-        await Provisioner(cluster, cloud, SystemClock(), ids=RandomIds(), settings=settings).run()
+    async def provision(cluster: Cluster, market: Market) -> None:
+        provisioner = Provisioner(
+            cluster,
+            market.cloud,
+            SystemClock(),
+            ids=RandomIds(),
+            settings=settings,
+            notices=market.notices,
+        )
+        await provisioner.run()
 
     return Parts(
         clock=SystemClock(),
@@ -51,7 +65,21 @@ def _demo_parts(empty_grace_seconds: float) -> Parts:
         provision=provision,
         serve=_serve_demo,
         connect=KubernetesCluster.from_kubeconfig,
+        amazon=_amazon,
     )
+
+
+@contextlib.asynccontextmanager
+async def _amazon(world: AwsWorld) -> AsyncIterator[Market]:
+    """The adapters of production, told the names of the world's account."""
+    from ..adapters.aws.settings import AwsSettings
+    from ..local.aws_account import settings_of
+    from ..local.demo import OWNER, Market
+    from .aws import outside_of
+
+    found = settings_of(world, OWNER)
+    async with outside_of(AwsSettings(**found, cluster_id=OWNER, hub_id=OWNER), None) as outside:
+        yield Market(cloud=outside.cloud, notices=outside.notices)
 
 
 def _demo_stage_seconds() -> Mapping[Stage, float]:

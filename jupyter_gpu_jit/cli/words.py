@@ -49,6 +49,11 @@ def _demo_words(commands: Any) -> None:
         help="Kubernetes API: in memory, or real programs built from source (default: memory)",
     )
     demo.add_argument(
+        "--aws",
+        action="store_true",
+        help="buy the nodes on an EC2 of its own on loopback, through the adapters of production",
+    )
+    demo.add_argument(
         "--empty-grace",
         type=_seconds,
         default=60.0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import tempfile
@@ -20,10 +21,11 @@ from pathlib import Path
 from ..core.model import InstanceType
 from ..core.wire import CLUSTER_TAG, HUB_TAG
 from ..errors import UserError
-from ..ports import Clock, Cloud, Cluster, Ids
+from ..ports import Clock, Cloud, Cluster, Ids, Notices
 from ..sim.boot import BootModel
 from ..sim.kubelet import PodTimes
 from . import disk, marks, proxy
+from .aws_world import AwsWorld
 from .hub_process import HubProcess
 from .hub_settings import LOGIN, REAL, SIMULATED, HubSettings
 from .logs import log_to
@@ -32,7 +34,7 @@ from .ports import free_ports
 from .processes import Addresses, Host
 from .threads import in_thread
 from .watchdog import Watchdog
-from .world import Laws, World
+from .world import Laws, ProcessNodes, World
 
 NAMESPACE = "gpu-jit"
 OWNER = "demo"
@@ -42,11 +44,13 @@ DATA = Path(__file__).parent / "data"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSettings:
     """What the person asks for. ``port`` 0 takes a free one; ``real`` is a real control plane,
-    whose API server keeps an audit log if ``audit`` (for tests of the rights)."""
+    whose API server keeps an audit log if ``audit`` (for tests of the rights). ``aws``: the cloud
+    is spoken to as EC2, over HTTP."""
 
     port: int = 8000
     real: bool = False
     audit: bool = False
+    aws: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +70,27 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """Where nodes are bought, and what is said of them unasked."""
+
+    cloud: Cloud
+    notices: Notices | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts that ``local`` does not know: ``provision`` runs until cancelled."""
+    """The parts that ``local`` does not know: ``provision`` runs until cancelled.
+
+    ``amazon`` speaks to the account of that world as to any other.
+    """
 
     clock: Clock
     ids: Ids
     instance_types: Sequence[InstanceType]
-    provision: Callable[[Cluster, Cloud], Awaitable[None]]
+    provision: Callable[[Cluster, Market], Awaitable[None]]
     serve: Callable[[Cluster, Cloud, ServicePlace], Serving]
     connect: Connect
+    amazon: Callable[[AwsWorld], AbstractAsyncContextManager[Market]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +133,14 @@ async def _run(settings: DemoSettings, parts: Parts, run: _Run) -> None:
         plane = await stack.enter_async_context(_plane(settings, parts, run))
         for chore in plane.chores:
             await stack.enter_async_context(_beside(group, chore(), "chore"))
-        world = _world(plane, parts, run)
-        stack.push_async_callback(world.close)
-        provision = parts.provision(plane.provisioner, world.cloud)
+        if settings.aws:
+            market = await _amazon(group, stack, plane, parts, run=run)
+        else:
+            market = await _simulated(stack, plane, parts, run)
+        provision = parts.provision(plane.provisioner, market)
         await stack.enter_async_context(_beside(group, provision, "provisioner"))
         run.say("provisioner: running")
-        hub = await _hub(stack, plane, parts, cloud=world.cloud, run=run)
+        hub = await _hub(stack, plane, parts, cloud=market.cloud, run=run)
         await stack.enter_async_context(_beside(group, hub.watch(run.say), "hub"))
         await hub.until_ready()
         watching = disk.watch(run.site.folder, run.say)
@@ -145,17 +163,46 @@ def _plane(settings: DemoSettings, parts: Parts, run: _Run) -> AbstractAsyncCont
     return memory_plane(run.site.folder, parts.clock, parts.ids, namespace=NAMESPACE, say=run.say)
 
 
-def _world(plane: Plane, parts: Parts, run: _Run) -> World:
-    # Several demos on a machine begin at different addresses, so that they rarely meet.
-    addresses = Addresses(start=secrets.randbelow(60_000))
-    laws = Laws(
+async def _simulated(stack: AsyncExitStack, plane: Plane, parts: Parts, run: _Run) -> Market:
+    """A cloud in this process, without any protocol between."""
+    laws, host = _laws(parts), _host(run)
+    world = World(plane.nodes, parts.clock, parts.ids, host=host, laws=laws, say=run.say)
+    stack.push_async_callback(world.close)
+    return Market(cloud=world.cloud)
+
+
+async def _amazon(
+    group: asyncio.TaskGroup, stack: AsyncExitStack, plane: Plane, parts: Parts, *, run: _Run
+) -> Market:
+    """EC2 and SQS on loopback, in a process of their own; nodes follow what is launched there."""
+    # Moto is an extra of its own, and the demo does without it.
+    from .aws_account import account
+    from .aws_world.nodes import follow
+
+    world = stack.enter_context(account(OWNER, log=run.site.logs / "aws.log"))
+    run.say(f"AWS: {world.url} (EC2, SQS and the rest, on loopback)")
+    nodes = ProcessNodes(
+        plane.nodes, parts.clock, host=_host(run), laws=_laws(parts), rng=random.Random()
+    )
+    stack.push_async_callback(nodes.close)
+    following = follow(world.control, nodes.hooks, parts.clock)
+    await stack.enter_async_context(_beside(group, following, "nodes"))
+    return await stack.enter_async_context(parts.amazon(world))
+
+
+def _laws(parts: Parts) -> Laws:
+    return Laws(
         instance_types=parts.instance_types,
         tags={CLUSTER_TAG: OWNER, HUB_TAG: OWNER},
         boot=BootModel.demo(),
         times=PodTimes.demo(),
     )
-    host = Host(folder=run.site.folder, demo_id=run.site.id, addresses=addresses)
-    return World(plane.nodes, parts.clock, parts.ids, host=host, laws=laws, say=run.say)
+
+
+def _host(run: _Run) -> Host:
+    # Several demos on a machine begin at different addresses, so that they rarely meet.
+    addresses = Addresses(start=secrets.randbelow(60_000))
+    return Host(folder=run.site.folder, demo_id=run.site.id, addresses=addresses)
 
 
 async def _hub(

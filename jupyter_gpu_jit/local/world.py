@@ -34,30 +34,20 @@ class Laws:
     seed: int | None = None
 
 
-class World:
-    """A cloud and its nodes; ``close`` ends all nodes and with them all sessions."""
+class ProcessNodes:
+    """A process node for every instance that runs; ``close`` ends all, and with them sessions."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, ids: Ids, *, host: Host, laws: Laws, say: Say
+        self, cluster: Cluster, clock: Clock, *, host: Host, laws: Laws, rng: random.Random
     ) -> None:
-        self._cluster, self._clock = cluster, clock
-        self._host, self._laws, self._say = host, laws, say
-        self._rng = random.Random(laws.seed)
+        self._cluster, self._clock, self._host = cluster, clock, host
+        self._laws, self._rng = laws, rng
+        self._types = {kind.name: kind for kind in laws.instance_types}
         self._nodes: dict[str, asyncio.Task[None]] = {}
-        self.cloud = SimCloud(
-            clock,
-            ids,
-            self._rng,
-            laws.instance_types,
-            boot=laws.boot,
-            tags=laws.tags,
-            hooks=Hooks(on_running=self._on_running, on_ended=self._on_ended),
-        )
-        self.cloud.on_change.append(self._tell)
+        self.hooks = Hooks(on_running=self._on_running, on_ended=self._on_ended)
 
     async def close(self) -> None:
         """End everything."""
-        await self.cloud.close()
         await self._end(list(self._nodes.values()))
 
     async def _on_running(self, instance: Instance) -> None:
@@ -65,7 +55,7 @@ class World:
             self._cluster,
             self._clock,
             instance=instance,
-            instance_type=self.cloud.instance_type(instance.instance_type),
+            instance_type=self._types[instance.instance_type],
             host=self._host,
             delays=self._delays(),
         )
@@ -88,9 +78,40 @@ class World:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _tell(self, instance: Instance) -> None:
-        price = format_usd(instance.usd_per_hour_micro)
-        self._say(
-            f"simulated cloud: {instance.id} ({instance.instance_type}, {instance.capacity_type}, "
-            f"{instance.zone}, {price}/h) is {instance.state}"
+
+class World:
+    """A cloud and its nodes; ``close`` ends all nodes and with them all sessions."""
+
+    def __init__(
+        self, cluster: Cluster, clock: Clock, ids: Ids, *, host: Host, laws: Laws, say: Say
+    ) -> None:
+        self._say = say
+        rng = random.Random(laws.seed)
+        self._nodes = ProcessNodes(cluster, clock, host=host, laws=laws, rng=rng)
+        self.cloud = SimCloud(
+            clock,
+            ids,
+            rng,
+            laws.instance_types,
+            boot=laws.boot,
+            tags=laws.tags,
+            hooks=self._nodes.hooks,
         )
+        self.cloud.on_change.append(self._tell)
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.cloud.close()
+        await self._nodes.close()
+
+    def _tell(self, instance: Instance) -> None:
+        self._say(f"simulated cloud: {told(instance)}")
+
+
+def told(instance: Instance) -> str:
+    """An instance in the words of the demo's output."""
+    price = format_usd(instance.usd_per_hour_micro)
+    return (
+        f"{instance.id} ({instance.instance_type}, {instance.capacity_type}, {instance.zone}, "
+        f"{price}/h) is {instance.state}"
+    )

@@ -36,11 +36,11 @@ def until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
 class Demo:
     """``gpu-jit demo`` as a process; looks into its cluster through its own kubeconfig."""
 
-    def __init__(self, plane: str) -> None:
+    def __init__(self, plane: str, *more: str) -> None:
         self.plane = plane
         command = [sys.executable, "-m", "jupyter_gpu_jit", "demo", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--control-plane", plane, "--empty-grace", "15"],
+            [*command, "--control-plane", plane, "--empty-grace", "15", *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

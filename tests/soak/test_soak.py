@@ -8,6 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from jupyter_gpu_jit.cli.bench.aws import aws_stage
+from jupyter_gpu_jit.cli.bench.launch import Bench, Counts
+from jupyter_gpu_jit.cli.bench.watching import watching
 from jupyter_gpu_jit.sim import loop, weather
 from jupyter_gpu_jit.sim.faults import enumerate_crashes
 from jupyter_gpu_jit.sim.mishaps import mishaps, quiet_run, sample, try_all
@@ -63,3 +66,10 @@ def test_lost_answers_and_conflicts_break_nothing(name, seed):
     late = max(60.0, scenario.config.shown_within_seconds)
     config = replace(scenario.config, weather=weather.stormy, shown_within_seconds=late)
     loop.run(lambda: play(scenario.body, seed=seed, config=config), seed=seed)
+
+
+async def test_a_provisioner_killed_in_the_middle_of_launches_on_ec2_leaves_and_doubles_nothing():
+    async with aws_stage(print) as stage, watching(stage.cluster) as seen:
+        bench = Bench(stage, seen, Counts(crashes=12))
+        for row in await bench.crash_rows():
+            assert row["value"] == 0, row

@@ -17,24 +17,19 @@ from functools import cached_property
 from typing import Any
 
 from ...adapters.aws.calls import AwsCalls
-from ...adapters.aws.settings import DISCOVERY_TAG, AwsSettings
+from ...adapters.aws.settings import AwsSettings
 from ...adapters.kubernetes import KubernetesCluster
 from ...adapters.system import SystemClock
+from ...local.aws_account import account, settings_of
 from ...local.aws_world import AwsWorld
 from ...local.aws_world.nodes import WorldNodes
 from ...local.threads import in_thread
 from .real import ACCOUNT, RealStage, ended, real_stage
 
-QUEUE, PROFILE, CLUSTER = "gpu-jit-notices", "gpu-jit-node", "bench"
+CLUSTER = "bench"
 COMMAND = (sys.executable, "-m", "jupyter_gpu_jit.cli.bench.aws_provisioner")
-# What takes AWS minutes is not what is measured; that it takes some time is.
-QUICK = {
-    "boot_seconds": 0.3,
-    "shutdown_seconds": 0.3,
-    "register_seconds": 0.2,
-    "ready_seconds": 0.1,
-    "gpus_seconds": 0.1,
-}
+# What takes minutes is not what is measured; that it takes some time is.
+NODES_JOIN = {"register_seconds": 0.2, "ready_seconds": 0.1, "gpus_seconds": 0.1}
 KILLED = -9
 
 
@@ -111,43 +106,14 @@ async def aws_beside(
 ) -> AsyncIterator[AwsStage]:
     """An AWS for a control plane that is there, and the nodes between them."""
     async with AsyncExitStack() as stack:
-        world = AwsWorld(seed=seed, parameters={**QUICK, **(parameters or {})})
-        # Not in a thread: a child ends with the thread that started it.
-        world.start()
-        stack.push_async_callback(in_thread, world.stop)
-        _enter_environment(stack, world.env)
-        world.control.post(
-            "provision",
-            queue=QUEUE,
-            profile=PROFILE,
-            cluster={"name": CLUSTER},
-            tags={DISCOVERY_TAG: CLUSTER},
-        )
-        settings = {
-            "region": world.region,
-            "eks_cluster": CLUSTER,
-            "instance_profile": PROFILE,
-            "queue": QUEUE,
-        }
+        quick = {**NODES_JOIN, **(parameters or {})}
+        world = stack.enter_context(account(CLUSTER, seed=seed, parameters=quick))
+        settings = settings_of(world, CLUSTER)
         follower = asyncio.create_task(
             WorldNodes(world.control, real.cluster, SystemClock()).run(), name="nodes"
         )
         stack.callback(follower.cancel)
         yield AwsStage(world=world, real=real, settings=settings)
-
-
-def _enter_environment(stack: AsyncExitStack, env: Mapping[str, str]) -> None:
-    """This process too is a client of that AWS, until the end of the stage."""
-    before = {key: os.environ.get(key) for key in env}
-    os.environ.update(env)
-
-    def leave() -> None:
-        for key, value in before.items():
-            os.environ.pop(key, None)
-            if value is not None:
-                os.environ[key] = value
-
-    stack.callback(leave)
 
 
 async def calls_of(process: asyncio.subprocess.Process) -> int:

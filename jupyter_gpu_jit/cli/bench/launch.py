@@ -16,9 +16,10 @@ from typing import Any
 
 from ...core.model import Profile
 from ...errors import Defect, NotFound
+from ...local.aws_account import QUEUE
 from ...ports import NODES, PODS
 from ...sim.users import session_pod
-from .aws import QUEUE, AwsStage, calls_of
+from .aws import AwsStage, calls_of
 from .rows import Figure, Row, median, percentile
 from .start import ANY_GPU, CPU, L4
 from .watching import Watching, watching
@@ -46,7 +47,7 @@ async def measure(stage: AwsStage, counts: Counts, say: Say) -> list[Row]:
     """All rows. Raises Defect, maybe in a group, when a step does not come."""
     rows: list[Row] = []
     async with watching(stage.cluster) as stopwatch:
-        bench = _Bench(stage, stopwatch, counts)
+        bench = Bench(stage, stopwatch, counts)
         for part in (
             bench.decision_rows,
             bench.class_row,
@@ -61,7 +62,9 @@ async def measure(stage: AwsStage, counts: Counts, say: Say) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class Bench:
+    """The measurements, each a row or two."""
+
     stage: AwsStage
     seen: Watching
     counts: Counts

@@ -6,13 +6,14 @@ whoever uses it needs moto only in the child.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +113,19 @@ class AwsWorld:
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1",
         }
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """With this process as a client: its environment says so meanwhile."""
+        before = {key: os.environ.get(key) for key in self.env}
+        os.environ.update(self.env)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                os.environ.pop(key, None)
+                if value is not None:
+                    os.environ[key] = value
 
     @property
     def control(self) -> WorldControl:

@@ -19,7 +19,7 @@ from ...errors import Defect, NotFound
 from ...local.aws_account import QUEUE
 from ...ports import NODES, PODS
 from ...sim.users import session_pod
-from .aws import AwsStage, calls_of
+from .aws import KILLED, AwsStage, calls_of
 from .rows import Figure, Row, median, percentile
 from .start import ANY_GPU, CPU, L4
 from .watching import Watching, watching
@@ -259,42 +259,54 @@ class Bench:
     async def crash_rows(self) -> list[Row]:
         """crashes in the middle of launches."""
         dice = Random(CRASH_SEED)
-        calls, launched = await self._story(None)
-        points = [
-            {"number": 1 + dice.randrange(calls), "side": dice.choice(["before", "after"])}
-            for _ in range(self.counts.crashes)
-        ]
-        twice = left = 0
-        for point in points:
-            _, ever = await self._story(point)
-            twice += max(0, ever - launched)
+        calls, launched = await self._uncrashed()
+        twice = left = died = 0
+        for _ in range(self.counts.crashes):
+            point = {"number": 1 + dice.randrange(calls), "side": dice.choice(["before", "after"])}
+            ever = await self._ever()
+            died += await self._crashed(point)
+            twice += max(0, await self._ever() - ever - launched)
             left += len(await self._live()) + len(self.seen.claims) + len(self.seen.nodes)
         beside = (
-            f"{len(points)} crashes drawn among {calls} calls with seed {CRASH_SEED}, SIGKILL, "
-            f"a lease of 2 s; {launched} instances each time"
+            f"{died} crashes by SIGKILL ({self.counts.crashes} drawn among {calls} calls, seed "
+            f"{CRASH_SEED}), a lease of 2 s; {launched} instances each time"
         )
         return [
             Figure(name="launched_twice", unit="instances", aim=0.0, beside=beside).row(twice),
             Figure(name="left_behind", unit="objects", aim=0.0, beside=beside).row(left),
         ]
 
-    async def _story(self, point: dict[str, Any] | None) -> tuple[int, int]:
-        """Five sessions come, run and go, with a crash on the way; calls, instances launched."""
-        before = (await self.stage.get("launches"))["ever"]
-        profiles = [L4, L4, ANY_GPU, CPU, CPU]
-        if point is not None:
-            async with self.stage.provisioner(die=point, empty_grace_seconds=0.0) as process:
-                await self._create(profiles, "crash")
-                async with self._patience():
-                    await process.wait()
+    async def _uncrashed(self) -> tuple[int, int]:
+        """The story without a crash: calls that one could come between, instances launched."""
+        before = await self._ever()
         async with self.stage.provisioner(empty_grace_seconds=0.0) as process:
-            async with self._patience():
-                if point is None:
-                    await self._create(profiles, "crash")
-                await self._running(len(profiles))
-            await self._end_all()
+            await self._story()
             calls = await calls_of(process)
-        return calls, (await self.stage.get("launches"))["ever"] - before
+        return calls, await self._ever() - before
+
+    async def _crashed(self, point: dict[str, Any]) -> bool:
+        """The story with two provisioners, the first of which dies on the way; whether it did."""
+        async with asyncio.TaskGroup() as group:
+            story = group.create_task(self._story())
+            async with self.stage.provisioner(die=point, empty_grace_seconds=0.0) as process:
+                death = group.create_task(process.wait())
+                await asyncio.wait((story, death), return_when=asyncio.FIRST_COMPLETED)
+            if not story.done():
+                async with self.stage.provisioner(empty_grace_seconds=0.0):
+                    await story
+        return process.returncode == KILLED
+
+    async def _story(self) -> None:
+        """Five sessions come, run, and go."""
+        profiles = [L4, L4, ANY_GPU, CPU, CPU]
+        async with self._patience():
+            await self._create(profiles, "crash")
+            await self._running(len(profiles))
+        await self._end_all()
+
+    async def _ever(self) -> int:
+        """Instances launched since the world began."""
+        return int((await self.stage.get("launches"))["ever"])
 
     # --- shared ------------------------------------------------------------------------------
 

@@ -51,8 +51,8 @@ CASES = (
         name="launch-error",
         cause="the cloud refuses every offering that would do (its quota is used up)",
         exit_code=None,
-        sentence="1 x L4: 0 of 12 pools have capacity now; with T4 from $0.21/h.",
-        recovers="the session waits with that sentence and starts when the cloud sells again",
+        sentence="Your cluster has no on-demand quota left for G instances: ask your admin.",
+        recovers="the session waits and says so; it is asked again in 3 min, later in 30 at most",
     ),
     Case(
         name="node-never-joins",

@@ -15,6 +15,7 @@ from jupyter_gpu_jit.sim.world import World, WorldConfig, play
 
 KEYS = [o.key for t in TYPES if t.gpu_model == "L4" for o in t.offerings]
 SHUT_SECONDS = 600.0
+ASKED_AGAIN_SECONDS = 1800.0 + 60.0  # a pool that refused again and again rests for half an hour
 SOON_SECONDS = 15.0  # nobody is left without a word for longer
 
 
@@ -33,7 +34,7 @@ def test_a_launch_error_is_told_and_waited_out(case: Case) -> None:
         assert alice.outcome is Outcome.STARTING, "it waits; it does not fail"
         for key in KEYS:
             world.cloud.refuse(key, "")
-        await world.hub.ready(alice, seconds=SHUT_SECONDS)
+        await world.hub.ready(alice, seconds=ASKED_AGAIN_SECONDS)
         assert alice.outcome is Outcome.READY
         assert len(world.cloud.ledger) == 1
         await world.hub.stop(alice)

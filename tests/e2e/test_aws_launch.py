@@ -28,7 +28,7 @@ from jupyter_gpu_jit.sim.users import pod_name, session_pod
 # One session fills a node, so that forty sessions are forty nodes.
 EIGHT_L4 = replace(L4, slug="l4-8", gpus=8, cpu_guarantee_millicpu=16_000)
 REACTION_SECONDS = 5.0
-STORM_SECONDS = 12.0
+STORM_SECONDS = 40.0
 
 
 @pytest.fixture

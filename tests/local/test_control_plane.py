@@ -169,7 +169,7 @@ OWN = {  # verb and resource, in the namespace
         *(f"{verb} persistentvolumeclaims" for verb in ("list", "watch")),
         *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "patch")),
     },
-    "service": set[str](),
+    "service": {"get leases.coordination.k8s.io"},
 }
 EVERYWHERE = {  # in every namespace, and of what has none
     "hub": set[str](),

@@ -25,7 +25,7 @@ from jupyter_gpu_jit.cli.demo import _demo_parts, _demo_stage_seconds
 from jupyter_gpu_jit.core import wire
 from jupyter_gpu_jit.core.model import Offering
 from jupyter_gpu_jit.core.requirements import CapacityType
-from jupyter_gpu_jit.local.demo import OWNER, DemoSettings, run_demo
+from jupyter_gpu_jit.local.demo import OWNER, DemoSettings, Market, run_demo
 from jupyter_gpu_jit.ports import CLAIMS, NODES, PODS, Cluster, Json, Kind, LaunchRequest
 from jupyter_gpu_jit.provisioner.runtime import Provisioner, Settings
 from jupyter_gpu_jit.sim.boot import BootModel, exactly
@@ -185,8 +185,8 @@ def _parts(run: WholeRun) -> Any:
         stage_seconds=_demo_stage_seconds(),
     )
 
-    async def provision(cluster: Cluster, cloud: Any) -> None:
-        run.cloud = cloud
+    async def provision(cluster: Cluster, market: Market) -> None:
+        run.cloud = cloud = market.cloud
         meddled: Any = Meddling(cluster, run.meddle)
         await Provisioner(meddled, cloud, SystemClock(), ids=RandomIds(), settings=settings).run()
 

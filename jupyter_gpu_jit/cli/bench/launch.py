@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -22,10 +22,9 @@ from ...sim.users import session_pod
 from .aws import KILLED, AwsStage, calls_of
 from .rows import Figure, Row, median, percentile
 from .start import ANY_GPU, CPU, L4
-from .watching import Watching, watching
+from .watching import PATIENCE_SECONDS, Watching, watching
 
 Say = Callable[[str], None]
-PATIENCE_SECONDS = 120.0
 FOUR = (L4, ANY_GPU, CPU, replace(L4, slug="l4-4", gpus=4, cpu_guarantee_millicpu=12_000))
 CRASH_SEED = 20261124
 SENDS = 16
@@ -95,7 +94,7 @@ class Bench:
         ahead = await self._clock_ahead()
         before = len(await self._calls("CreateFleet"))
         claimed = self.seen.when(lambda: bool(self.seen.claims))
-        async with self._patience():
+        async with self.seen.patience():
             await self._create([L4], user)
             at = await claimed
             await self._running(1)
@@ -117,7 +116,7 @@ class Bench:
         before = len(await self._calls("CreateFleet"))
         async with self.stage.provisioner(empty_grace_seconds=0.0):
             began = time.perf_counter()
-            async with self._patience():
+            async with self.seen.patience():
                 await self._create([FOUR[n % len(FOUR)] for n in range(size)], "class")
                 await self._running(size)
             seconds = time.perf_counter() - began
@@ -150,7 +149,7 @@ class Bench:
         return [figure.row(median(spans))]
 
     async def _reaction(self, user: str) -> float:
-        async with self._patience():
+        async with self.seen.patience():
             await self._create([L4], user)
             await self._running(1)
             node = next(iter(self.seen.nodes))
@@ -174,7 +173,7 @@ class Bench:
         await self._fill_queue()
         began = time.perf_counter()
         async with self.stage.provisioner():
-            async with self._patience(5 * PATIENCE_SECONDS):
+            async with self.seen.patience(5 * PATIENCE_SECONDS):
                 await _until(self._is_drained, 0.25)
             seconds = time.perf_counter() - began
         figure = Figure(
@@ -217,7 +216,7 @@ class Bench:
         ):
             await self._until_called("DescribeInstances")
             began = await self._launch_unknown()
-            async with self._patience():
+            async with self.seen.patience():
                 await _until(self._is_empty, 0.1)
             seconds = time.perf_counter() - began
         figure = Figure(
@@ -236,7 +235,7 @@ class Bench:
         async def called() -> bool:
             return len(await self._calls(action)) > before
 
-        async with self._patience():
+        async with self.seen.patience():
             await _until(called, 0.1)
 
     async def _launch_unknown(self) -> float:
@@ -299,7 +298,7 @@ class Bench:
     async def _story(self) -> None:
         """Five sessions come, run, and go."""
         profiles = [L4, L4, ANY_GPU, CPU, CPU]
-        async with self._patience():
+        async with self.seen.patience():
             await self._create(profiles, "crash")
             await self._running(len(profiles))
         await self._end_all()
@@ -335,24 +334,12 @@ class Bench:
         """Delete the pods; wait until nothing is left of them, in the cluster and in EC2."""
         gone = self.seen.when(lambda: self.seen.is_empty)
         where = {"namespace": self.stage.real.namespace}
-        async with self._patience():
+        async with self.seen.patience():
             for name in list(self.seen.pods):
                 with suppress(NotFound):
                     await self.stage.cluster.delete(PODS, name, **where, grace_seconds=0)
             await gone
             await _until(self._is_empty, 0.05)
-
-    @asynccontextmanager
-    async def _patience(self, seconds: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            seen = self.seen
-            raise Defect(
-                f"Nothing to measure: not done after {seconds:g} s, with {len(seen.pods)} "
-                f"pods, {len(seen.claims)} claims and {len(seen.nodes)} nodes."
-            ) from error
 
 
 async def _until(condition: Callable[[], Awaitable[bool]], every_seconds: float) -> None:

@@ -7,8 +7,8 @@ once; empty nodes going. Called by figures.py; the test runs it on a stage in me
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from ...sim.users import pod_name, session_pod
 from .rows import Figure, Row, median, percentile
 from .watching import Watching, watching
 
-PATIENCE_SECONDS = 120.0
 L4 = Profile(
     slug="l4", display_name="L4", gpus=1, gpu_models=("L4",),
     cpu_guarantee_millicpu=3000, memory_guarantee_bytes=12 * GIB,
@@ -142,7 +141,7 @@ class _Bench:
         if profile.gpus:
             coming["usable"] = seen.when(lambda: any(seen.nodes.values()))
         await self._create(profile, user)
-        async with self._patience():
+        async with self.stopwatch.patience():
             moments = {step: await moment for step, moment in coming.items()}
         await self._end([name])
         return moments
@@ -169,20 +168,8 @@ class _Bench:
         first = seen.when(lambda: bool(seen.pods))
         last = seen.when(lambda: sum(p == "Running" for p in seen.pods.values()) == len(names))
         await asyncio.gather(*map(self._create, profiles, users))
-        async with self._patience():
+        async with self.stopwatch.patience():
             return names, await last - await first
-
-    @asynccontextmanager
-    async def _patience(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                yield
-        except TimeoutError as error:
-            seen = self.stopwatch
-            raise Defect(
-                f"Nothing to measure: not done after {PATIENCE_SECONDS:g} s, with {len(seen.pods)} "
-                f"pods, {len(seen.claims)} claims and {len(seen.nodes)} nodes."
-            ) from error
 
     async def _create(self, profile: Profile, user: str) -> None:
         body = session_pod(profile, user=user)
@@ -195,5 +182,5 @@ class _Bench:
         await asyncio.gather(
             *(delete(PODS, n, namespace=self.stage.namespace, grace_seconds=0) for n in names)
         )
-        async with self._patience():
+        async with self.stopwatch.patience():
             return await empty, await gone

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core import wire
-from ...errors import Expired, Unavailable
+from ...errors import Defect, Expired, Unavailable
 from ...ports import CLAIMS, NODES, PODS, Cluster, Json, Kind
 
 Condition = Callable[[], bool]
 AGAIN_SECONDS = 0.2
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass(slots=True)
@@ -44,6 +45,18 @@ class Watching:
     def is_empty(self) -> bool:
         """Whether nothing is left of a start: no pod, no claim, no node."""
         return not (self.pods or self.claims or self.nodes)
+
+    @asynccontextmanager
+    async def patience(self, seconds: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
+        """Wait for no longer than that. Raises Defect, which says what is there."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise Defect(
+                f"Nothing to measure: not done after {seconds:g} s, with {len(self.pods)} pods, "
+                f"{len(self.claims)} claims and {len(self.nodes)} nodes."
+            ) from error
 
     async def follow(self, kind: Kind) -> None:
         """Keep up with one kind, for ever."""

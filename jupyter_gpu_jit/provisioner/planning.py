@@ -9,7 +9,7 @@ provisioning.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.model import Plan, Snapshot
 from ..core.packing import EMPTY, SETTLE_STEPS, Policy, Warm, solve
@@ -68,8 +68,8 @@ class Planning:
 
 
 def _gap(plan: Plan, bound: int) -> str:
-    cost = plan.cost_usd_per_hour_micro
-    if plan.proven or cost <= bound:
-        return "proven"
     best = max(plan.lower_bound_usd_per_hour_micro, bound)
-    return "within" if cost <= best * (1 + WIDE) else "above"
+    judged = replace(plan, lower_bound_usd_per_hour_micro=best)
+    if plan.proven or not judged.gap:
+        return "proven"
+    return "within" if judged.gap <= WIDE else "above"

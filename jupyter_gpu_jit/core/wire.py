@@ -75,6 +75,7 @@ USER_TAINT = Taint(key="hub.jupyter.org/dedicated", value="user", effect="NoSche
 
 CLUSTER_TAG, HUB_TAG, BATCH_TAG = "gpu-jit.io/cluster", "gpu-jit.io/hub", "gpu-jit.io/batch"
 LAYOUT_TAG = "gpu-jit.io/gpu-layout"
+DISCOVERY_TAG = "gpu-jit.io/discovery"
 
 LAUNCHED, REGISTERED, INITIALISED, TERMINATING = (
     "Launched",

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.wire import DISCOVERY_TAG
 from .aws_world import AwsWorld
 
 QUEUE, PROFILE = "gpu-jit-notices", "gpu-jit-node"
-DISCOVERY_TAG = "gpu-jit.io/discovery"
 # What takes EC2 minutes and nobody wants to wait for.
 QUICK: Mapping[str, float] = {"boot_seconds": 0.3, "shutdown_seconds": 0.3}
 

@@ -11,8 +11,6 @@ from enum import StrEnum
 
 from ...core import wire
 
-DISCOVERY_TAG = "gpu-jit.io/discovery"
-
 
 class ImageFamily(StrEnum):
     """Which kind of node image, and so which kind of user data."""
@@ -69,7 +67,7 @@ class AwsSettings:
     hub_id: str = ""
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
-    discovery_tag: str = DISCOVERY_TAG
+    discovery_tag: str = wire.DISCOVERY_TAG
     instance_profile: str = ""
     endpoint: str = ""
     certificate_authority: str = ""

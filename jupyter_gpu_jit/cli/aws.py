@@ -135,6 +135,8 @@ async def outside_of(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if notices is not None:
+            await notices.close()
         await cloud.close()
 
 

@@ -78,7 +78,9 @@ async def _amazon(world: AwsWorld) -> AsyncIterator[Market]:
     from .aws import outside_of
 
     found = settings_of(world, OWNER)
-    async with outside_of(AwsSettings(**found, cluster_id=OWNER, hub_id=OWNER), None) as outside:
+    # An end waits for the polls that are open, and nobody wants to wait for a demo to end.
+    settings = AwsSettings(**found, cluster_id=OWNER, hub_id=OWNER, notice_wait_seconds=1)
+    async with outside_of(settings, None) as outside:
         yield Market(cloud=outside.cloud, notices=outside.notices)
 
 

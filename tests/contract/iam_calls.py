@@ -7,7 +7,10 @@ by name (templates, groups, instances) is remembered with its tags.
 from iam_policy import ACCOUNT, REGION, Need
 
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}:"
-RIGHTS = {"DeleteMessageBatch": "DeleteMessage"}
+RIGHTS = {
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+    "DeleteMessageBatch": "DeleteMessage",
+}
 # Anybody may ask who they are.
 FREE = {("sts", "GetCallerIdentity")}
 
@@ -126,7 +129,7 @@ class Reader:
         return [Need(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.queue}")]
 
     _sqs_GetQueueUrl = _sqs_GetQueueAttributes = _sqs_any
-    _sqs_ReceiveMessage = _sqs_DeleteMessageBatch = _sqs_any
+    _sqs_ReceiveMessage = _sqs_DeleteMessageBatch = _sqs_ChangeMessageVisibilityBatch = _sqs_any
 
     def _ssm_GetParameter(self, call, params):
         return [Need("ssm:GetParameter", f"arn:aws:ssm:{REGION}::parameter{params['Name']}")]

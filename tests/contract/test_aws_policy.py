@@ -76,6 +76,7 @@ def ours(stage, clock=None):
         queue=QUEUE,
         families=("g6", "p4d"),
         disk=DiskSettings(snapshot_id=stage.snapshot),
+        notice_wait_seconds=1,
         endpoint_url=stage.calls.settings.endpoint_url,
     )
     return AwsCalls(settings, clock or SystemClock())
@@ -108,11 +109,22 @@ async def everything(stage):
 
 async def _notices(stage, calls, ids):
     stage.world.control.post("rebalance", ids=ids[:1])
-    notices, found = SqsNotices(calls, wait_seconds=1), ()
+    notices, found = SqsNotices(calls), ()
     async with asyncio.timeout(20):
         while not found:
             found = await notices.receive()
-    await notices.settle(found)
+        await notices.settle(found)
+        await _given_back(stage, calls)
+
+
+async def _given_back(stage, calls):
+    """A message about more than are handed on at once, with the rest of which nobody deals."""
+    notices, many = SqsNotices(calls), [{"entityValue": f"i-{n}"} for n in range(12)]
+    detail = {"eventTypeCategory": "scheduledChange", "service": "EC2", "affectedEntities": many}
+    await _send(stage, {"detail-type": HEALTH, "detail": detail})
+    while not await notices.receive():
+        pass
+    await notices.close()
 
 
 def recorded(stage):
@@ -260,7 +272,7 @@ async def _asked(stage, permission):
         case "TerminateInstances":
             return await said_by(cloud.terminate(["i-0123456789abcdef0"]))
         case "GetQueueUrl" | "ReceiveMessage":
-            return await said_by(SqsNotices(calls, wait_seconds=0).receive())
+            return await said_by(SqsNotices(calls).receive())
         case "DeleteMessage":
             (notice,) = await _one_notice(stage, calls)
             return await said_by(SqsNotices(calls).settle([notice]))
@@ -268,10 +280,14 @@ async def _asked(stage, permission):
 
 
 async def _one_notice(stage, calls):
-    body = {"detail-type": REBALANCE, "detail": {"instance-id": "i-1"}}
-    url = (await calls.call("sqs", "GetQueueUrl", QueueName=QUEUE))["QueueUrl"]
-    await calls.call("sqs", "SendMessage", QueueUrl=url, MessageBody=json.dumps(body))
-    return await SqsNotices(calls, wait_seconds=1).receive()
+    await _send(stage, {"detail-type": REBALANCE, "detail": {"instance-id": "i-1"}})
+    return await SqsNotices(calls).receive()
+
+
+async def _send(stage, body):
+    """As EventBridge does: not with the rights of the provisioner."""
+    url = (await stage.calls.call("sqs", "GetQueueUrl", QueueName=QUEUE))["QueueUrl"]
+    await stage.calls.call("sqs", "SendMessage", QueueUrl=url, MessageBody=json.dumps(body))
 
 
 @pytest.mark.parametrize("permission", sorted(DENIED))
@@ -288,6 +304,17 @@ async def test_each_denial_names_the_permission_that_is_missing(account, permiss
     assert "hub_config/aws/provisioner.yaml" in said
 
 
+async def test_messages_that_may_not_be_given_back_are_left_with_the_permissions_name(
+    account, caplog
+):
+    account.world.control.post(
+        "fault", kind="error", action="ChangeMessageVisibilityBatch", code="AccessDenied",
+        message="No.", status=403, count=None,
+    )  # fmt: skip
+    await _given_back(account, ours(account))
+    assert "lacks the permission sqs:ChangeMessageVisibility:" in caplog.records[-1].reason
+
+
 def test_no_right_that_stops_the_provisioner_is_left_out_of_these():
     """The others: scores are optional, and the rest only the doctor's or inside CreateFleet."""
     others = {
@@ -302,6 +329,7 @@ def test_no_right_that_stops_the_provisioner_is_left_out_of_these():
         "iam:GetInstanceProfile",
         "iam:GetRole",
         "servicequotas:ListServiceQuotas",
+        "sqs:ChangeMessageVisibility",
         "sqs:GetQueueAttributes",
     }
     assert {action for _, action, _ in all_grants(POLICY)} - others == DENIED.keys()

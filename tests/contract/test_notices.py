@@ -13,6 +13,7 @@ from cloud_stages import QUEUE, aws_stage
 from worlds import eventually
 
 from jupyter_gpu_jit.adapters.aws.calls import AwsCalls
+from jupyter_gpu_jit.adapters.aws.events import HEALTH, REBALANCE
 from jupyter_gpu_jit.adapters.aws.sqs import SqsNotices
 from jupyter_gpu_jit.adapters.system import SystemClock
 from jupyter_gpu_jit.core.model import Offering
@@ -48,9 +49,12 @@ class SqsStage:
     """An AWS with a queue; ``dropped`` counts what came to nothing."""
 
     def __init__(self, aws):
-        self.aws, self.calls, self.dropped = aws, aws.calls, Counter()
+        settings = replace(aws.calls.settings, notice_wait_seconds=POLL_SECONDS)
+        self.aws, self.calls, self.dropped = aws, AwsCalls(settings, SystemClock()), Counter()
         self.notices = SqsNotices(
-            aws.calls, wait_seconds=POLL_SECONDS, dropped=lambda why: self.dropped.update([why])
+            self.calls,
+            hidden_seconds=UNSEEN_SECONDS,
+            dropped=lambda why: self.dropped.update([why]),
         )
 
     async def instances(self, count):
@@ -92,14 +96,7 @@ class SqsStage:
 @asynccontextmanager
 async def sqs_stage(world):
     async with aws_stage(world) as aws:
-        stage = SqsStage(aws)
-        await stage.calls.call(
-            "sqs",
-            "SetQueueAttributes",
-            QueueUrl=await stage.url(),
-            Attributes={"VisibilityTimeout": str(UNSEEN_SECONDS)},
-        )
-        yield stage
+        yield SqsStage(aws)
 
 
 @pytest.fixture(params=["memory", "sqs"])
@@ -244,3 +241,42 @@ async def test_a_queue_that_is_not_there_is_one_sentence(sqs):
     calls = AwsCalls(replace(sqs.calls.settings, queue="absent"), SystemClock())
     with pytest.raises(Rejected, match="There is no queue absent in us-east-1: create the stack"):
         await SqsNotices(calls).receive()
+
+
+async def begin_and_leave(notices):
+    """A poll is under way, and nobody can call it back."""
+    waiting = asyncio.create_task(notices.receive())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_what_an_abandoned_poll_brings_is_given_back_at_once(sqs):
+    gone = SqsNotices(sqs.calls, hidden_seconds=600)
+    await sqs.send(event(REBALANCE, **{"instance-id": "i-1"}))
+    await begin_and_leave(gone)
+    await gone.close()
+    (notice,) = await drain(sqs, 1)
+    assert notice.instance_id == "i-1"
+
+
+async def test_what_was_read_and_not_asked_for_is_given_back_at_the_end(sqs):
+    gone = SqsNotices(sqs.calls, hidden_seconds=600)
+    entities = [{"entityValue": f"i-{n}"} for n in range(12)]
+    detail = {"eventTypeCategory": "scheduledChange", "service": "EC2"}
+    await sqs.send(event(HEALTH, affectedEntities=entities, **detail))
+    assert len(await gone.receive()) == 10
+    await gone.close()
+    assert len(await drain(sqs, 12)) == 12
+
+
+async def test_an_end_is_not_held_up_by_a_queue_that_does_not_answer(sqs, caplog):
+    await sqs.send(event(REBALANCE, **{"instance-id": "i-1"}))
+    await begin_and_leave(sqs.notices)
+    action = "ChangeMessageVisibilityBatch"
+    sqs.aws.world.control.post(
+        "fault", kind="error", action=action, code="AccessDenied", message="No.", status=403
+    )
+    await sqs.notices.close()
+    assert "not given back" in caplog.text

@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import boto3.session
+import botocore.session
 from botocore import xform_name
 from botocore.config import Config
 
 from ...errors import Unavailable
 from ...ports import Clock
 from .errors import THROTTLED, error_of
-from .pace import Pace
+from .pace import CREDENTIALS, Pace
 from .settings import AwsSettings
 from .threads import Threads
 
@@ -28,10 +29,19 @@ Told = Callable[[str, str], None]
 
 ATTEMPTS = 9
 """Per call, with adaptive pacing: three lose 15 % of a burst of fleets, eight lose none."""
-LONG_POLL_SECONDS = 20
 _READ_SECONDS = 30
+# For the calls that botocore makes by itself: credentials. It asks again with our next call.
+_ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10)
 # Pricing is not in every region; it tells of all.
 REGION_OF = {"pricing": "us-east-1"}
+
+
+class _Unsigned(Exception):
+    """There were no credentials for a call, and ``why``."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class AwsCalls:
@@ -43,7 +53,9 @@ class AwsCalls:
         self.pace = Pace(clock)
         self._told = told or (lambda action, ending: None)
         self._threads = Threads(settings.threads)
-        self._session = boto3.session.Session(region_name=settings.region)
+        core = botocore.session.get_session()
+        core.set_default_client_config(_ONCE)
+        self._session = boto3.session.Session(botocore_session=core, region_name=settings.region)
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
 
@@ -60,10 +72,16 @@ class AwsCalls:
         except TimeoutError as error:
             self.pace.failed(service)
             raise Unavailable(f"AWS did not answer {service}:{action} in time.") from error
+        except _Unsigned as error:
+            ours = error_of(error.why, service, action)
+            self._note(CREDENTIALS, ours)
+            raise ours from error.why
         except Exception as error:
             ours = error_of(error, service, action)
+            self.pace.answered(CREDENTIALS)
             self._note(service, ours)
             raise ours from error
+        self.pace.answered(CREDENTIALS)
         self.pace.answered(service)
         return answer
 
@@ -99,8 +117,19 @@ class AwsCalls:
             self.pace.answered(service)
 
     def _call(self, service: str, action: str, parameters: Json) -> Json:
+        self._sign_in()
         answer: Json = getattr(self._client(service), xform_name(action))(**parameters)
         return answer
+
+    def _sign_in(self) -> None:
+        """Have credentials renewed where they are old, apart from what they are for."""
+        try:
+            with self._making:
+                held = self._session.get_credentials()
+            if held is not None:
+                held.get_frozen_credentials()
+        except Exception as error:
+            raise _Unsigned(error) from error
 
     def _client(self, service: str) -> Any:
         with self._making:

@@ -44,7 +44,15 @@ BAD_CREDENTIALS = frozenset(
 )
 # Credentials are renewed in the background: the next call has new ones.
 LATE = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-TROUBLE = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"})
+TROUBLE = frozenset(
+    {
+        "IDPCommunicationError",
+        "InternalError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "Unavailable",
+    }
+)
 QUOTA = frozenset({"VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded"})
 NO_CAPACITY = frozenset(
     {
@@ -78,7 +86,10 @@ _ABSENT = (
     "NoSuchEntityException",
 )
 _PREFIXES = {"service-quotas": "servicequotas"}
-_RIGHTS = {"DeleteMessageBatch": "DeleteMessage"}
+_RIGHTS = {
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+    "DeleteMessageBatch": "DeleteMessage",
+}
 _UNREACHABLE = (
     boto.ConnectionError,
     boto.HTTPClientError,

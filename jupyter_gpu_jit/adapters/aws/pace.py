@@ -22,6 +22,8 @@ class Rate:
 
 READS = Rate(100, 20)
 IN_TROUBLE = Rate(1, 1)
+CREDENTIALS = "sts"
+"""Trouble with these is that of every service."""
 LAUNCHED_INSTANCES = Rate(1000, 2)
 RATES = {
     "CreateFleet": Rate(50, 5),
@@ -67,8 +69,9 @@ class Pace:
 
     async def before(self, service: str, action: str) -> None:
         """Wait for this call's turn."""
-        if service in self._trouble:
-            await self._trouble[service].take()
+        for troubled in (CREDENTIALS, service):
+            if troubled in self._trouble:
+                await self._trouble[troubled].take()
         if action not in self._buckets:
             self._buckets[action] = Bucket(self._clock, RATES.get(action, READS))
         await self._buckets[action].take()

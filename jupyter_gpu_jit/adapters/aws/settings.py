@@ -58,7 +58,8 @@ class AwsSettings:
     more than the ``discovery_tag``, whose value is ``eks_cluster``; with neither, the cluster's
     own are taken. ``endpoint``, ``certificate_authority`` (base64), ``service_cidr`` and
     ``kubernetes_version`` are asked of EKS where empty. ``families`` ("g6") narrows what is
-    bought; empty means everything. ``endpoint_url`` is for a stand-in of AWS.
+    bought; empty means everything. ``notice_wait_seconds`` is how long a poll of the queue waits,
+    and how long an end of the provisioner may take. ``endpoint_url`` is for a stand-in of AWS.
     """
 
     region: str
@@ -78,6 +79,7 @@ class AwsSettings:
     families: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     queue: str = ""
+    notice_wait_seconds: int = 5
     dead_man_seconds: int = 900
     endpoint_url: str = ""
     threads: int = 16

@@ -52,9 +52,9 @@ class AwsStage:
         aws = AwsSettings(cluster_id=CLUSTER, hub_id=CLUSTER, **self.settings)
         return AwsCalls(aws, SystemClock())
 
-    async def get(self, name: str) -> dict[str, Any]:
+    async def get(self, name: str, **query: Any) -> dict[str, Any]:
         """Ask the world; see ``aws_world.control``."""
-        return await in_thread(lambda: self.world.control.get(name))
+        return await in_thread(lambda: self.world.control.get(name, **query))
 
     async def post(self, name: str, **body: Any) -> dict[str, Any]:
         """Tell the world; see ``aws_world.control``."""

@@ -16,20 +16,16 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
-from ...adapters.aws.calls import AwsCalls
-from ...adapters.aws.ec2 import Ec2Cloud
 from ...adapters.aws.settings import AwsSettings
-from ...adapters.aws.sqs import SqsNotices
 from ...adapters.kubernetes import KubernetesCluster
 from ...adapters.system import RandomIds, SystemClock
-from ...catalogue import instance_types
 from ...errors import GpuJitError
 from ...provisioner.runtime import Provisioner, Settings
 from ...sim.taps import Call, TappedCloud, TappedCluster
+from ..aws import outside_of
 from .provisioner import until_told
 
 BENCH = "bench"
-NOTICE_WAIT_SECONDS = 5
 
 
 class Death:
@@ -74,33 +70,31 @@ def main() -> None:
 
 async def _provision(orders: dict[str, Any]) -> None:
     clock = SystemClock()
-    settings = Settings(
-        cluster_id=BENCH,
-        hub_id=BENCH,
-        namespace=orders["namespace"],
-        release_deadline_seconds=600.0,
-        **orders["settings"],
-    )
-    calls = AwsCalls(AwsSettings(cluster_id=BENCH, hub_id=BENCH, **orders["aws"]), clock)
+    aws = AwsSettings(cluster_id=BENCH, hub_id=BENCH, **orders["aws"])
     death = Death(**(orders.get("die") or {"number": 0, "side": ""}))
     async with AsyncExitStack() as stack:
+        outside = await stack.enter_async_context(outside_of(aws, None))
         own = KubernetesCluster.connect(
             server=orders["server"], ca_file=orders["ca_file"], token=orders["token"]
         )
-        cloud = Ec2Cloud(calls, instance_types())
-        for part in (own, cloud):
-            stack.push_async_callback(part.close)
+        stack.push_async_callback(own.close)
+        settings = Settings(
+            cluster_id=BENCH,
+            hub_id=BENCH,
+            namespace=orders["namespace"],
+            release_deadline_seconds=600.0,
+            vcpu_quotas=outside.quotas,
+            **orders["settings"],
+        )
         provisioner = Provisioner(
             TappedCluster(own, [death]),
-            TappedCloud(cloud, [death]),
+            TappedCloud(outside.cloud, [death]),
             clock,
             ids=RandomIds(),
             settings=settings,
-            notices=SqsNotices(calls, wait_seconds=NOTICE_WAIT_SECONDS),
+            notices=outside.notices,
         )
         stack.push_async_callback(provisioner.resign)
-        fresh = asyncio.create_task(cloud.market.keep_fresh())
-        stack.callback(fresh.cancel)
         await until_told(provisioner)
     print(json.dumps({"calls": death.count}))  # noqa: T201
 

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -67,6 +67,7 @@ class Bench:
     stage: AwsStage
     seen: Watching
     counts: Counts
+    log: list[dict[str, Any]] = field(default_factory=list)
 
     # --- launching ---------------------------------------------------------------------------
 
@@ -310,8 +311,9 @@ class Bench:
     # --- shared ------------------------------------------------------------------------------
 
     async def _calls(self, action: str) -> list[dict[str, Any]]:
-        lines = (await self.stage.get("log"))["lines"]
-        return [line for line in lines if line["kind"] == "call" and line["action"] == action]
+        """All of that action so far; the log is only read on from where it was left."""
+        self.log.extend((await self.stage.get("log", since=len(self.log)))["lines"])
+        return [line for line in self.log if line["kind"] == "call" and line["action"] == action]
 
     async def _live(self) -> list[dict[str, Any]]:
         found = (await self.stage.get("instances"))["instances"]

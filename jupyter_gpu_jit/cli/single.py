@@ -31,6 +31,7 @@ def provisioner(asked: argparse.Namespace) -> int:
 
 async def _provision(asked: argparse.Namespace) -> None:
     from ..adapters.system import RandomIds, SystemClock
+    from ..core.interruption import Rules
     from ..provisioner.runtime import Provisioner, Settings
 
     async with _outside(asked) as outside:
@@ -41,6 +42,8 @@ async def _provision(asked: argparse.Namespace) -> None:
             identity=asked.identity or f"{socket.gethostname()}-{os.getpid()}",
             empty_grace_seconds=asked.empty_grace,
             lease_seconds=asked.lease_seconds,
+            interruption=Rules(at_risk_too=asked.replace_at_risk),
+            drain_once_replaced=asked.drain_once_replaced,
             vcpu_quotas=outside.quotas,
         )
         cluster = connect(asked.kubeconfig)

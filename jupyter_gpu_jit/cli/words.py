@@ -85,6 +85,17 @@ def _provisioner_words(commands: Any) -> None:
         metavar="SECONDS",
         help="how long after a crash the next provisioner waits; whole, from 1 (default: 15)",
     )
+    parser.add_argument(
+        "--replace-at-risk",
+        action="store_true",
+        help="keep room elsewhere already when the cloud only says that it may take a node back",
+    )
+    parser.add_argument(
+        "--drain-once-replaced",
+        action="store_true",
+        help="on a node that is taken back, end sessions as soon as there is room elsewhere; "
+        "without it they have until 20 s before",
+    )
     parser.add_argument("--cloud", default="", metavar="URL", help="a simulated cloud's address")
     parser.add_argument(
         "--cloud-token-file", type=Path, metavar="FILE", help="file with the token for --cloud"

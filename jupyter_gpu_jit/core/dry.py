@@ -1,12 +1,13 @@
 """What gave nothing lately, and for how long it is left alone: the memory of refused launches.
 
 The provisioner keeps one value (state.py), hands what it excludes to the planner, and writes it
-on its Lease, where the service reads it for quotes. It is a cache: a new leader starts without it
-and asks a dry pool once more, which costs one refused fleet request per list of offerings and the
-seconds until its answer.
+on its Lease, where the service reads it for quotes and the next leader goes on from it. It is a
+cache: without it a dry pool is asked once more, which costs one refused fleet request per list of
+offerings and the seconds until its answer.
 
-A refusal is about one pool, about a whole zone (no addresses left in its subnets), or about a
-whole class of types (an account's quota); a throttle is about nothing. First 3 minutes, twice
+A refusal is about one pool, about a whole zone (no addresses left in its subnets), about a whole
+class of types (an account's quota), or about all that is sold in a way (no role for Spot); a
+throttle is about nothing. First 3 minutes, twice
 as long each time it happens again, 30 minutes at most; a success forgets it. (In public Spot
 traces 23 % of pools are back 10 minutes after an outage began, and half after 29.)
 """
@@ -17,6 +18,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from ..errors import UserError
 from .annotations import WIRE_VERSION, canonical
@@ -40,6 +42,7 @@ THROTTLE_CODES: Collection[str] = frozenset(
 )
 QUOTA_CODES: Collection[str] = frozenset(("MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"))
 ADDRESS_CODES: Collection[str] = frozenset(("InsufficientFreeAddressesInSubnet",))
+ROLE_CODES: Collection[str] = frozenset(("AuthFailure.ServiceLinkedRoleCreationNotPermitted",))
 
 
 class Scope(StrEnum):
@@ -48,11 +51,12 @@ class Scope(StrEnum):
     POOL = "pool"
     ZONE = "zone"
     CLASS = "class"
+    CAPACITY_TYPE = "capacity type"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What is left alone. Of a zone only ``zone`` is set; of a class, ``name`` is the class."""
+    """What is left alone; only what the scope is about is set. ``name``: of the type or class."""
 
     scope: Scope
     name: str = ""
@@ -92,7 +96,7 @@ class Dry:
 
     def succeeded(self, offering: Offering) -> Dry:
         """The offering was launched: whatever was said of it, its zone or its class is over."""
-        over = {_key(scope, offering) for scope in Scope}
+        over = _keys(offering)
         if not over & self.spells.keys():
             return self
         kept = {key: spell for key, spell in self.spells.items() if key not in over}
@@ -104,10 +108,10 @@ class Dry:
         Classes without quota are not among them: see ``without_quota``.
         """
         dry = {key for key in self._now(now) if key.scope is not Scope.CLASS}
-        pools = [(key.name, key.zone, key.capacity_type) for key in dry if key.scope is Scope.POOL]
-        zones = {key.zone for key in dry if key.scope is Scope.ZONE}
-        closed = [o.key for kind in types if zones for o in kind.offerings if o.zone in zones]
-        return sorted({*pools, *closed})
+        pools = {(key.name, key.zone, key.capacity_type) for key in dry if key.scope is Scope.POOL}
+        wide = {key for key in dry if key.scope is not Scope.POOL}
+        offerings = (o for kind in types if wide for o in kind.offerings)
+        return sorted(pools | {o.key for o in offerings if wide & _keys(o)})
 
     def without_quota(self, *, now: float) -> list[tuple[str, CapacityType]]:
         """Classes of vCPUs of which the account may have no more now, sorted."""
@@ -139,6 +143,7 @@ def encode(dry: Dry, *, now: float) -> str:
             "zone": key.zone,
             "capacity_type": key.capacity_type,
             "until": format_time(spell.until),
+            "times": spell.times,
         }
         for key, spell in sorted(dry.spells.items())
         if now < spell.until
@@ -146,16 +151,20 @@ def encode(dry: Dry, *, now: float) -> str:
     return canonical({"v": WIRE_VERSION, "spells": rows})
 
 
-def decode(text: str) -> Dry:
+def decode(text: str, first_seconds: float = FIRST_SECONDS) -> Dry:
     """The memory as it was written; empty when there is none or it cannot be read.
 
-    A quote that misses it is only as good as one was before the refusal.
+    A quote or a plan that misses it is only as good as one was before the refusal.
     """
     try:
         rows = json.loads(text)["spells"]
-        return Dry(spells={_read_key(row): Spell(parse_time(row["until"]), 1) for row in rows})
+        return Dry(first_seconds, {_read_key(row): _read_spell(row) for row in rows})
     except (ValueError, KeyError, TypeError, UserError):
-        return Dry()
+        return Dry(first_seconds)
+
+
+def _read_spell(row: Mapping[str, Any]) -> Spell:
+    return Spell(parse_time(row["until"]), int(row["times"]))
 
 
 def _read_key(row: Mapping[str, str]) -> Key:
@@ -192,7 +201,14 @@ def key_of(offering: Offering, code: str) -> Key | None:
         return None
     if code in QUOTA_CODES:
         return _key(Scope.CLASS, offering)
+    if code in ROLE_CODES:
+        return _key(Scope.CAPACITY_TYPE, offering)
     return _key(Scope.ZONE if code in ADDRESS_CODES else Scope.POOL, offering)
+
+
+def _keys(offering: Offering) -> set[Key]:
+    """All that could be said of it."""
+    return {_key(scope, offering) for scope in Scope}
 
 
 def _key(scope: Scope, offering: Offering) -> Key:
@@ -203,4 +219,6 @@ def _key(scope: Scope, offering: Offering) -> Key:
         case Scope.CLASS:
             found = vcpu_class(offering.instance_type, sold)
             return Key(scope, name=found, capacity_type=sold.value)
+        case Scope.CAPACITY_TYPE:
+            return Key(scope, capacity_type=sold.value)
     return Key(scope, name=offering.instance_type, zone=offering.zone, capacity_type=sold.value)

@@ -31,6 +31,8 @@ class Leader:
         self.version = 0
         # What the leader wants read by others, who need no rights on anything else for it.
         self.tell: Callable[[], Mapping[str, str]] = dict
+        self.told: Mapping[str, str] = {}
+        """What the last leader had told when we took the lease."""
 
     @property
     def _retry_seconds(self) -> float:
@@ -57,7 +59,10 @@ class Leader:
             lease = await self._cluster.get(
                 LEASES, self._settings.lease_name, namespace=self._settings.namespace
             )
-            return self._is_free(lease) and await self._write(lease)
+            if not self._is_free(lease):
+                return False
+            self.told = lease["metadata"].get("annotations") or {}
+            return await self._write(lease)
         except NotFound:
             return await self._create()
         except TransientError as error:

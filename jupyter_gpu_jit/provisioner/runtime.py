@@ -118,6 +118,7 @@ class Provisioner:
                 ids=self._ids, settings=self._settings, changed=alarm.ring, tasks=tasks,
                 not_before=self._leader.version, meter=self._meter,
             )  # fmt: skip
+            parts.state.recall_dry(self._leader.told.get(wire.DRY_ANNOTATION, ""))
             self._leader.tell = lambda: {wire.DRY_ANNOTATION: parts.state.dry_text()}
             group.create_task(parts.state.run(), name="state")
             await parts.state.wait_synced()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import layouts, learned, snapshot, wire
-from ..core.dry import Dry, closed, encode, no_quota
+from ..core.dry import Dry, closed, decode, encode, no_quota
 from ..core.interruption import asked_again, place_kept, with_promises
 from ..core.model import (
     BoundPod,
@@ -328,8 +328,12 @@ class ClusterState:
         return self._dry.excluded(self._types, now=self._clock.now())
 
     def dry_text(self) -> str:
-        """What is left alone now, for those who quote prices."""
+        """What is left alone now, for those who quote prices and for the next leader."""
         return encode(self._dry, now=self._clock.now())
+
+    def recall_dry(self, text: str) -> None:
+        """Go on from what the last leader left alone."""
+        self._dry = decode(text, self._settings.dry_seconds)
 
     def next_wet_at(self) -> float | None:
         """When the first dry offering may be asked again, in epoch seconds."""

@@ -96,6 +96,13 @@ def test_without_addresses_a_whole_zone_is_left_out():
     assert len(found) == 4
 
 
+def test_without_a_role_for_spot_nothing_is_asked_of_spot():
+    dry = Dry().failed(A, "AuthFailure.ServiceLinkedRoleCreationNotPermitted", now=0.0)
+    assert {sold for _, _, sold in dry.excluded(TYPES, now=0.0)} == {"spot"}
+    assert len(dry.excluded(TYPES, now=0.0)) == 4
+    assert dry.succeeded(offering("g5.xlarge", "b")).excluded(TYPES, now=0.0) == []
+
+
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "Throttling", "ServiceUnavailable"])
 def test_a_throttle_marks_nothing(code):
     assert key_of(A, code) is None
@@ -133,6 +140,12 @@ def test_it_is_written_and_read_again_as_far_as_it_still_holds():
     assert again.excluded(TYPES, now=200.0) == dry.excluded(TYPES, now=200.0)
     assert again.excluded(TYPES, now=300.0) == []
     assert encode(again, now=200.0) == text
+
+
+def test_what_was_read_again_goes_on_where_it_was():
+    twice = Dry(10.0).failed(A, ICE, now=0.0).failed(A, ICE, now=20.0)
+    again = decode(encode(twice, now=20.0), 10.0).failed(A, ICE, now=60.0)
+    assert again == twice.failed(A, ICE, now=60.0)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"spells": [{}]}', '{"spells": 1}'])

@@ -90,6 +90,22 @@ def test_what_is_sold_out_is_written_on_the_lease_for_those_who_quote(in_world, 
     in_world(body)
 
 
+def test_a_new_leader_does_not_ask_again_for_what_was_sold_out(in_world, l4):
+    async def body(world: World):
+        offerings = (o for t in world.config.types if t.gpu_model == "L4" for o in t.offerings)
+        world.cloud.dry(min(offerings, key=lambda o: o.usd_per_hour_micro).key)
+        await world.hub.ready(world.hub.start("ann", l4))
+        refused = world.meter.counted(metrics.ICE)
+        assert refused > 0
+        await world.clock.sleep(60)  # the lease has been written since, and the spell goes on
+        await world.crash()
+        world.start_provisioner()
+        await world.hub.ready(world.hub.start("bob", l4), seconds=100)
+        assert world.meter.counted(metrics.ICE) == refused
+
+    in_world(body, notices=NoticeFaults())
+
+
 class Forbidding:
     """A cloud that may not launch."""
 

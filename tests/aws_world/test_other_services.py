@@ -117,6 +117,11 @@ def test_a_provisioned_cluster_says_what_a_node_needs(aws):
     assert entry["type"] == "EC2_LINUX"
 
 
+def test_what_an_admin_made_can_be_made_again(aws):
+    names = {"queue": "again", "profile": "again", "cluster": {"name": "again"}}
+    assert aws.post("provision", **names) == aws.post("provision", **names)
+
+
 def test_a_cluster_that_is_not_there_is_not_found(aws):
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         aws.eks.describe_cluster(name="absent")

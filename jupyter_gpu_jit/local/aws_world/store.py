@@ -337,7 +337,9 @@ def default_network(region: str) -> tuple[str, tuple[str, ...], str]:
 
 
 def make_profile(name: str) -> None:
-    """An IAM role for nodes with an instance profile of the same name."""
+    """An IAM role for nodes with an instance profile of the same name; as often as you like."""
+    if profile_exists({"Name": name}):
+        return
     iam = iam_backends[ACCOUNT]["aws"]
     iam.create_role(name, "{}", "/", None, "", [], "3600")
     iam.create_instance_profile(name, "/", [name], [])

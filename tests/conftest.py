@@ -22,6 +22,7 @@ UNCOUNTED = (
     "tests/e2e/",
     "tests/sim/test_crashes.py",
     "tests/sim/test_eta.py",
+    "tests/sim/test_interruption.py",
     "tests/sim/test_mishaps.py",
     "tests/sim/test_mutants.py",
     "tests/sim/test_scenarios.py",

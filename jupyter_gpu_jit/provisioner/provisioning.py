@@ -68,9 +68,9 @@ class Provisioning:
         """
         for pod in self._state.unreadable():
             await self._status.tell_unreadable(pod)
-        snapshot, began = self._state.snapshot(), self._clock.now()
-        if not snapshot.waiting:
+        if not self._state.anybody_waits():
             return None
+        snapshot, began = self._state.snapshot(), self._clock.now()
         sessions = {session.uid: session for session in self._state.sessions()}
         plan = self._planning.plan(snapshot)
         await self._carry_out(plan, sessions)

@@ -132,7 +132,7 @@ class ClusterState:
             cluster, clock, PODS, read=read_pod, changed=self._changed
         )
         self.nodes: Informer[Node] = Informer(
-            cluster, clock, NODES, read=wire.read_node, changed=self._changed
+            cluster, clock, NODES, read=wire.read_node, changed=self._nodes_changed
         )
         self.claims: Informer[NodeClaim] = Informer(
             cluster,
@@ -157,6 +157,7 @@ class ClusterState:
         self._type_of: dict[str, InstanceType] = {}
         self._types_at = self._asked_at = float("-inf")
         self._sizes: learned.Sizes = ()
+        self._has_learnt = False
         self._doubts = self._settled = 0
         # Agreed between the pass and the lifecycle, which run side by side in one process:
         # places being filled (not to be closed), claims being closed (not to be filled), and
@@ -164,6 +165,10 @@ class ClusterState:
         self.busy: set[str] = set()
         self.closing: set[str] = set()
         self.writing: set[str] = set()
+
+    def _nodes_changed(self) -> None:
+        self._has_learnt = False
+        self._changed()
 
     def _changed(self) -> None:
         self._index = self._sessions = self._kept = None
@@ -201,7 +206,7 @@ class ClusterState:
             raise TransientError("An own write is still in doubt.", reason="InDoubt")
 
     async def settle(self) -> None:
-        """Relist if in doubt, and refresh old prices. Raises TransientError."""
+        """Relist if in doubt, refresh old prices, learn of nodes. Raises TransientError."""
         doubts = self._doubts
         if doubts != self._settled:
             for informer in self._informers:
@@ -209,6 +214,10 @@ class ClusterState:
             # A doubt that came up meanwhile is not settled by a list that began before it.
             self._settled = doubts
         await self._refresh_prices()
+        if not self._has_learnt:
+            # Also while nobody waits: the node may be gone when somebody does.
+            self._sizes = learned.sizes_seen(self.nodes, self._types, self._sizes)
+            self._has_learnt = True
 
     async def _refresh_prices(self) -> None:
         if self._clock.now() - self._asked_at < self._settings.prices_age_seconds:
@@ -288,11 +297,6 @@ class ClusterState:
     def instance_type(self, name: str) -> InstanceType | None:
         """The catalogue's row of that name."""
         return self._type_of.get(name)
-
-    def _learned(self) -> Sequence[InstanceType]:
-        """The catalogue with sizes as nodes tell them; those of types without a node are kept."""
-        self._sizes = learned.sizes_seen(self.nodes, self._types, self._sizes)
-        return learned.learned(self._types, self._sizes)
 
     def room_on(self, node: Node, claim: NodeClaim) -> Resources:
         """What is left on a node after all that is bound or released to it."""
@@ -391,16 +395,26 @@ class ClusterState:
         new = tuple(kept for uid, kept in more.items() if uid not in noted)
         return replace(claim, reservations=(*claim.reservations, *new)) if new else claim
 
+    def anybody_waits(self) -> bool:
+        """Whether there is anything to plan; most changes leave nobody waiting."""
+        return any(map(snapshot.is_waiting, self._asking()))
+
+    def _asking(self) -> list[SessionPod]:
+        """The sessions, those that have to leave as if they waited."""
+        rules, now = self._settings.interruption, self._clock.now()
+        return asked_again(self.sessions(), self.kept_claims(), rules, now=now)
+
     def snapshot(self) -> Snapshot:
         """Everything a plan may depend on, now."""
         now, pods, kept = self._clock.now(), list(self.pods), self.kept_claims()
         loads = [p.load if isinstance(p, BadSession) else p for p in pods]
         made = snapshot.from_objects(
-            sessions=asked_again(self.sessions(), kept, self._settings.interruption, now=now),
+            sessions=self._asking(),
             others=[p for p in loads if isinstance(p, BoundPod)],
             nodes=list(self.nodes),
             claims=[c for c in kept if c.name not in self.closing],
-            instance_types=self._learned(),
+            # Sizes as nodes tell them; those of types without a node are kept.
+            instance_types=learned.learned(self._types, self._sizes),
             now=now,
             max_usd_per_hour_micro=self._settings.max_usd_per_hour_micro,
             excluded=self.dry(),

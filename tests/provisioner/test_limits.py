@@ -33,7 +33,7 @@ def test_a_session_waits_while_the_accounts_quota_is_used_up(in_world, l4):
     in_world(body, settings=replace(SIM_SETTINGS, vcpu_quotas=quotas))
 
 
-def test_plans_count_on_what_the_node_of_a_type_says(in_world, l4):
+def test_plans_count_on_what_a_node_of_a_type_said_although_it_is_gone(in_world, l4):
     async def body(world: World):
         await world.hub.ready(world.hub.start("ann", l4))
         state = ClusterState(
@@ -46,6 +46,9 @@ def test_plans_count_on_what_the_node_of_a_type_says(in_world, l4):
         node["status"]["allocatable"]["cpu"] = "3600m"
         node["metadata"]["resourceVersion"] += "0"
         state.observe(NODES, node)
+        await state.settle()
+        state.nodes.forget({**node, "metadata": {**node["metadata"], "resourceVersion": "9" * 9}})
+        await state.settle()
         name = node["metadata"]["labels"][wire.INSTANCE_TYPE_LABEL]
         before, after = (
             {kind.name: kind.allocatable.cpu_millicpu for kind in types}

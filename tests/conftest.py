@@ -37,6 +37,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
 
 
+# A worker would be measured three times over: as a child of ours, by what pytest-cov 7 starts in it
+# before it knows that it is a worker, and by what it starts then. Only the last of them pauses.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """What is started from here on is no child to be measured."""
+    os.environ.pop(CHILDREN_ARE_MEASURED, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before pytest-cov's own hook."""
+    early = session.config.pluginmanager.getplugin("_cov")
+    if early is not None and early.cov_controller and hasattr(session.config, "workerinput"):
+        early.cov_controller.cov.stop()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Neither are the processes measured that it starts, also in the set-up of its module."""

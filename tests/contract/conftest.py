@@ -4,7 +4,7 @@ And the AWS on loopback for the ports of clouds and notices.
 """
 
 import pytest
-from worlds import TOKEN, connected, in_namespace, served_memory
+from worlds import TOKEN, connected, in_namespace, leave_no_claims, served_memory
 
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.local.aws_world import AwsWorld
@@ -31,6 +31,7 @@ async def world(plane):
         ca_file = str(plane.ca_file)
         async with connected(plane.server, plane.admin_token, ca_file) as cluster:
             yield await in_namespace(cluster, real=True)
+            await leave_no_claims(cluster)
 
 
 @pytest.fixture(scope="session")

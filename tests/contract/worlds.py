@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
@@ -163,3 +163,15 @@ async def in_namespace(cluster, *, real):
     if real:
         await eventually(has_account)
     return World(cluster, namespace)
+
+
+async def leave_no_claims(cluster):
+    """They are in no namespace, and other tests of the control plane count theirs."""
+    for claim in (await cluster.list(CLAIMS)).items:
+        name = claim["metadata"]["name"]
+        for end in (
+            cluster.patch(CLAIMS, name, {"metadata": {"finalizers": None}}),
+            cluster.delete(CLAIMS, name),
+        ):
+            with suppress(NotFound):
+                await end

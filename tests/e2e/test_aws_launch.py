@@ -15,7 +15,7 @@ import pytest
 from real_provisioner import NAMESPACE, until
 
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
-from jupyter_gpu_jit.cli.bench.aws import AwsStage, aws_beside
+from jupyter_gpu_jit.cli.bench.aws import CLUSTER, AwsStage, aws_beside
 from jupyter_gpu_jit.cli.bench.real import RealStage
 from jupyter_gpu_jit.cli.bench.start import L4
 from jupyter_gpu_jit.core import wire
@@ -64,6 +64,12 @@ def all_run(stage: AwsStage, count: int, name: str) -> Callable[[], Any]:
     return holds
 
 
+async def claims(stage: AwsStage) -> Sequence[dict[str, Any]]:
+    """Those of the stage's provisioner: other tests have left theirs."""
+    ours = f"{wire.CLUSTER_LABEL}={CLUSTER}"
+    return (await stage.cluster.list(CLAIMS, label_selector=ours)).items
+
+
 async def live(stage: AwsStage) -> list[dict[str, Any]]:
     lives = (await stage.get("instances"))["instances"]
     return [life for life in lives if life["state"] in ("pending", "running")]
@@ -77,7 +83,7 @@ async def end_all(stage: AwsStage, name: str) -> None:
         )
 
     async def gone() -> bool:
-        return not (await stage.cluster.list(CLAIMS)).items and not await live(stage)
+        return not await claims(stage) and not await live(stage)
 
     await until(gone, PATIENCE_SECONDS)
 
@@ -122,7 +128,7 @@ def room_for_all(stage: AwsStage, leaving: set[str]) -> Callable[[], Any]:
     kept: dict[str, NodeClaim] = {}
 
     async def holds() -> dict[str, NodeClaim]:
-        for body in (await stage.cluster.list(CLAIMS)).items:
+        for body in await claims(stage):
             claim = wire.read_claim(body)
             if claim.is_true(wire.LAUNCHED):
                 kept.update({each.session: claim for each in claim.reservations})
@@ -138,7 +144,7 @@ def all_are_back(stage: AwsStage, profile: Profile, name: str, count: int) -> Ca
         there = {pod["metadata"]["name"] for pod in await pods(stage, name)}
         missing = [n for n in range(count) if pod_name(f"{name}-{n:02d}") not in there]
         await come(stage, profile, name, missing)
-        leaving = [c for c in (await stage.cluster.list(CLAIMS)).items if _is_taken(c)]
+        leaving = [claim for claim in await claims(stage) if _is_taken(claim)]
         return not leaving and bool(await all_run(stage, count, name)())
 
     return holds
@@ -150,8 +156,8 @@ def _is_taken(claim: dict[str, Any]) -> bool:
 
 async def sessions_on(stage: AwsStage, name: str) -> dict[str, str]:
     """The uid of the session on each instance, which it fills."""
-    claims = [wire.read_claim(c) for c in (await stage.cluster.list(CLAIMS)).items]
-    instance_of = {c.name: c.provider_id.rpartition("/")[2] for c in claims}
+    known = [wire.read_claim(claim) for claim in await claims(stage)]
+    instance_of = {c.name: c.provider_id.rpartition("/")[2] for c in known}
     return {
         instance_of[pod["spec"]["nodeSelector"][wire.PIN_LABEL]]: pod["metadata"]["uid"]
         for pod in await pods(stage, name)

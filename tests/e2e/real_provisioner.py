@@ -14,8 +14,10 @@ from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.catalogue import instance_types
 from jupyter_gpu_jit.core import wire
+from jupyter_gpu_jit.errors import NotFound
 from jupyter_gpu_jit.local.control_plane import ControlPlane
 from jupyter_gpu_jit.local.kwok import KwokNodes
+from jupyter_gpu_jit.ports import LEASES
 from jupyter_gpu_jit.provisioner.runtime import Provisioner, Settings
 from jupyter_gpu_jit.sim.boot import BootModel, exactly
 from jupyter_gpu_jit.sim.cloud import SimCloud
@@ -48,6 +50,7 @@ async def real_parts(control_plane: ControlPlane, settings: Settings) -> AsyncIt
     token = await control_plane.service_account_token("provisioner", NAMESPACE)
     where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
     admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
+    await forget_leaders(admin)
     cluster = KubernetesCluster.connect(token=token, **where)
     tags = {wire.CLUSTER_TAG: settings.cluster_id, wire.HUB_TAG: settings.hub_id}
     cloud = SimCloud(clock, ids, random.Random(1), instance_types(), boot=INSTANT, tags=tags)
@@ -65,6 +68,12 @@ async def real_parts(control_plane: ControlPlane, settings: Settings) -> AsyncIt
         await cloud.close()
         await cluster.close()
         await admin.close()
+
+
+async def forget_leaders(admin: KubernetesCluster) -> None:
+    """Provisioners of other tests: what they remember of their clouds stands on the lease."""
+    with contextlib.suppress(NotFound):
+        await admin.delete(LEASES, Settings().lease_name, namespace=NAMESPACE)
 
 
 async def until(holds: Callable[[], Any], seconds: float) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from real_provisioner import NAMESPACE, until
+from real_provisioner import NAMESPACE, forget_leaders, until
 
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.cli.bench.aws import CLUSTER, AwsStage, aws_beside
@@ -35,11 +35,13 @@ async def stage(control_plane: ControlPlane) -> AsyncIterator[AwsStage]:
     where = {"server": control_plane.server, "ca_file": str(control_plane.ca_file)}
     admin = KubernetesCluster.connect(token=control_plane.admin_token, **where)
     try:
+        await forget_leaders(admin)
         # A class of this size finds no pool that has room for all of it.
         async with aws_beside(
             RealStage(admin, NAMESPACE, control_plane), parameters={"depth": 60}
         ) as stage:
             yield stage
+        await forget_leaders(admin)
     finally:
         await admin.close()
 

@@ -96,7 +96,7 @@ class Dry:
 
     def succeeded(self, offering: Offering) -> Dry:
         """The offering was launched: whatever was said of it, its zone or its class is over."""
-        over = _keys(offering)
+        over = {_key(scope, offering) for scope in Scope}
         if not over & self.spells.keys():
             return self
         kept = {key: spell for key, spell in self.spells.items() if key not in over}
@@ -109,9 +109,11 @@ class Dry:
         """
         dry = {key for key in self._now(now) if key.scope is not Scope.CLASS}
         pools = {(key.name, key.zone, key.capacity_type) for key in dry if key.scope is Scope.POOL}
-        wide = {key for key in dry if key.scope is not Scope.POOL}
-        offerings = (o for kind in types if wide for o in kind.offerings)
-        return sorted(pools | {o.key for o in offerings if wide & _keys(o)})
+        zones = {key.zone for key in dry if key.scope is Scope.ZONE}
+        sold = {key.capacity_type for key in dry if key.scope is Scope.CAPACITY_TYPE}
+        offerings = (o for kind in types if zones or sold for o in kind.offerings)
+        closed = {o.key for o in offerings if o.zone in zones or o.capacity_type in sold}
+        return sorted(pools | closed)
 
     def without_quota(self, *, now: float) -> list[tuple[str, CapacityType]]:
         """Classes of vCPUs of which the account may have no more now, sorted."""
@@ -204,11 +206,6 @@ def key_of(offering: Offering, code: str) -> Key | None:
     if code in ROLE_CODES:
         return _key(Scope.CAPACITY_TYPE, offering)
     return _key(Scope.ZONE if code in ADDRESS_CODES else Scope.POOL, offering)
-
-
-def _keys(offering: Offering) -> set[Key]:
-    """All that could be said of it."""
-    return {_key(scope, offering) for scope in Scope}
 
 
 def _key(scope: Scope, offering: Offering) -> Key:

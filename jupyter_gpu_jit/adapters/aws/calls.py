@@ -81,7 +81,6 @@ class AwsCalls:
             self.pace.answered(CREDENTIALS)
             self._note(service, ours)
             raise ours from error
-        self.pace.answered(CREDENTIALS)
         self.pace.answered(service)
         return answer
 

@@ -81,8 +81,9 @@ class Pace:
         await self._launched.take(count)
 
     def answered(self, service: str) -> None:
-        """The service gave an answer, if only a refusal."""
+        """The service gave an answer, if only a refusal; so there are credentials."""
         self._trouble.pop(service, None)
+        self._trouble.pop(CREDENTIALS, None)
 
     def failed(self, service: str) -> None:
         """It gave none."""

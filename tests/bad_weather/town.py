@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from worlds import leave_no_claims
+
 from jupyter_gpu_jit.adapters.kubernetes import KubernetesCluster
 from jupyter_gpu_jit.adapters.system import RandomIds, SystemClock
 from jupyter_gpu_jit.core import wire
@@ -120,10 +122,7 @@ class Town:
             await self._gone(
                 self.admin.delete(PODS, pod_name(user), namespace=NAMESPACE, grace_seconds=0)
             )
-        for claim in (await self.admin.list(CLAIMS)).items:
-            name = claim["metadata"]["name"]
-            await self._gone(self.admin.patch(CLAIMS, name, {"metadata": {"finalizers": None}}))
-            await self._gone(self.admin.delete(CLAIMS, name))
+        await leave_no_claims(self.admin)
         for node in (await self.admin.list(NODES)).items:
             await self._gone(self.admin.delete(NODES, node["metadata"]["name"]))
 

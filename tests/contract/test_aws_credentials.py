@@ -1,11 +1,11 @@
 """The provisioner's role, taken by a token as in EKS, and what happens while STS is away."""
 
-import asyncio
 import datetime
 
 import pytest
 from botocore import credentials
 from cloud_stages import CLUSTER_FACTS, aws_stage
+from simkit import HandClock
 
 from jupyter_gpu_jit.adapters.aws.calls import AwsCalls
 from jupyter_gpu_jit.adapters.aws.ec2 import Ec2Cloud
@@ -18,26 +18,12 @@ TAKE_ROLE = "AssumeRoleWithWebIdentity"
 OUTAGE_SECONDS = 600
 
 
-class Skipping:
-    """A clock whose sleeps are over at once."""
-
-    def __init__(self):
-        self.at = 1_000_000.0
-
-    def now(self):
-        return self.at
-
-    async def sleep(self, seconds):
-        self.at += seconds
-        await asyncio.sleep(0)
-
-
 class Role:
     """A process with a role and a token, and with no keys."""
 
     def __init__(self, stage, monkeypatch):
         self.control, self._monkeypatch = stage.world.control, monkeypatch
-        self.clock = Skipping()
+        self.clock = HandClock()
         url = stage.calls.settings.endpoint_url
         settings = AwsSettings(
             **CLUSTER_FACTS, region="us-east-1", endpoint_url=url, notice_wait_seconds=0

@@ -21,6 +21,20 @@ def virtually(main, *, seed=0):
     return loop.run(main, seed=seed)
 
 
+class HandClock:
+    """Time as the test sets it; a sleep is over at once."""
+
+    def __init__(self):
+        self.time = loop.EPOCH
+
+    def now(self):
+        return self.time
+
+    async def sleep(self, seconds):
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
 async def until(condition, *, seconds=600.0):
     """Wait for a condition in virtual time."""
     async with asyncio.timeout(seconds):

@@ -1,12 +1,12 @@
 """Each invariant bites: a violation is planted for each, beside the right thing that passes."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 from simkit import (
     KINDS,
     NS,
+    HandClock,
     add_pod,
     bind,
     claim,
@@ -31,20 +31,6 @@ from jupyter_gpu_jit.sim.taps import Call, Freshness
 from jupyter_gpu_jit.sim.truth import Truth
 
 JOINED = (wire.LAUNCHED, wire.REGISTERED, wire.INITIALISED)
-
-
-class HandClock:
-    """Time as the test sets it."""
-
-    def __init__(self):
-        self.time = EPOCH
-
-    def now(self):
-        return self.time
-
-    async def sleep(self, seconds):
-        self.time += seconds
-        await asyncio.sleep(0)
 
 
 class Scene:
